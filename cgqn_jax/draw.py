@@ -1,0 +1,107 @@
+"""Convolutional DRAW: conditional prior and posterior (paper, appendix B).
+
+At every step the prior's LSTM moves first, so that already p_1 sees the
+context; its hidden state is fed to the posterior's. Noise comes in as an
+array, so both passes are pure functions without a random key.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from cgqn_jax import gaussian
+from cgqn_jax.layers import Conv, ConvLSTM, PatchConv
+from cgqn_jax.types import Array, Normal
+
+
+class ConvDraw(nn.Module):
+  """P_phi(z | r) and Q_psi(z | r, r'), K steps with shared weights.
+
+  Fields are named as in the paper's table: hidden is nf_to_hidden, encoding
+  nf_enc, latent nf_z, stride stride_to_hidden.
+  """
+
+  hidden: int
+  encoding: int
+  latent: int
+  stride: int
+  kernel: int
+  posterior_sees_prior: bool
+
+  def setup(self) -> None:
+    self.prior_projection = PatchConv(self.encoding, self.stride)
+    self.prior_lstm = ConvLSTM(
+      self.hidden, self.encoding, self.latent, self.kernel
+    )
+    self.prior_head = Conv(2 * self.latent, self.kernel)
+    fed = self.hidden if self.posterior_sees_prior else 0
+    self.posterior_projection = PatchConv(self.encoding, self.stride)
+    self.posterior_lstm = ConvLSTM(
+      self.hidden, self.encoding, self.latent + fed, self.kernel
+    )
+    self.posterior_head = Conv(2 * self.latent, self.kernel)
+
+  def sample_prior(self, r: Array, noise: Array) -> Array:
+    """r [B, H/4, W/4, R], noise [B, K, h, w, Z] -> z [B, K, h, w, Z]."""
+    static = self.prior_lstm.static_gates(self.prior_projection(r))
+
+    def step(self: 'ConvDraw', carry: tuple, eps: Array, static: Array):
+      state, z = carry
+      state = self.prior_lstm(state, static, z)
+      z = gaussian.sample(gaussian.from_head(self.prior_head(state[0])), eps)
+      return (state, z), z
+
+    carry = (self._zero_state(noise), jnp.zeros_like(noise[:, 0]))
+    return _over_steps(step, static_inputs=1)(self, carry, noise, static)[1]
+
+  def infer(
+    self, r: Array, r_target: Array, noise: Array
+  ) -> tuple[Array, Normal, Normal]:
+    """Draws z from the posterior and returns it with both densities.
+
+    Args:
+      r: [B, H/4, W/4, R] sum of the context's representations.
+      r_target: the same of the targets.
+      noise: [B, K, h, w, Z] standard normal.
+
+    Returns:
+      z [B, K, h, w, Z] and the normals q_k, p_k of every step, both given
+      the same z_<k ~ q.
+    """
+    prior_static = self.prior_lstm.static_gates(self.prior_projection(r))
+    posterior_static = self.posterior_lstm.static_gates(
+      self.posterior_projection(jnp.concatenate([r, r_target], axis=-1))
+    )
+
+    def step(
+      self: 'ConvDraw', carry: tuple, eps: Array, p_static: Array, q_static
+    ):
+      p_state, q_state, z = carry
+      p_state = self.prior_lstm(p_state, p_static, z)
+      prior = gaussian.from_head(self.prior_head(p_state[0]))
+      if self.posterior_sees_prior:
+        q_input = jnp.concatenate([z, p_state[0]], axis=-1)
+      else:
+        q_input = z
+      q_state = self.posterior_lstm(q_state, q_static, q_input)
+      posterior = gaussian.from_head(self.posterior_head(q_state[0]))
+      z = gaussian.sample(posterior, eps)
+      return (p_state, q_state, z), (z, posterior, prior)
+
+    zeros = self._zero_state(noise)
+    carry = (zeros, zeros, jnp.zeros_like(noise[:, 0]))
+    scan = _over_steps(step, static_inputs=2)
+    return scan(self, carry, noise, prior_static, posterior_static)[1]
+
+  def _zero_state(self, noise: Array) -> tuple[Array, Array]:
+    return self.prior_lstm.initial_carry((noise.shape[0], *noise.shape[2:4]))
+
+
+def _over_steps(step, static_inputs: int):
+  """Scans `step` over axis 1 (K) of the noise; weights shared over steps."""
+  return nn.scan(
+    step,
+    variable_broadcast='params',
+    split_rngs={'params': False},
+    in_axes=(1,) + (nn.broadcast,) * static_inputs,
+    out_axes=1,
+  )

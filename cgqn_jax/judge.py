@@ -1,0 +1,140 @@
+"""The simulator judges samples: against every future that it allows.
+
+Nothing of the paper: the ground truth of the narratives says what may follow
+the frames that were seen, so a sample is scored and not only looked at.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import special, stats
+
+from cgqn_jax.simulators import narratives
+
+DRAWS = 30  # of the order distribution and of the oracle
+
+
+def possible_futures(
+  name: str,
+  split: str,
+  example_ids: Sequence[int],
+  seen: Sequence[int],
+  hidden: Sequence[int],
+  frame_size: int,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Renders all futures of each scene, the true one first.
+
+  Args:
+    name: of a narrative whose futures can be counted.
+    split: of the scenes.
+    example_ids: B ids.
+    seen: indices of the context's frames.
+    hidden: T indices of the frames to judge.
+    frame_size: H = W.
+
+  Returns:
+    frames [B, F, T, H, W, 3] uint8, scenes with fewer than F futures filled
+    up with their true one, and the number of futures [B].
+  """
+  shown = np.array(hidden, int)
+  scenes = []
+  for example_id in example_ids:
+    story = narratives.sample(name, split, int(example_id))
+    futures = narratives.hypotheses(
+      name, story, list(seen), frame_size=frame_size
+    )
+    scenes.append(
+      [
+        s._replace(positions=s.positions[shown], color=s.color[shown])
+        for s in futures
+      ]
+    )
+  counts = np.array([len(futures) for futures in scenes])
+  most = int(max(counts))
+  filled = [f + [f[0]] * (most - len(f)) for f in scenes]
+  stories = narratives.stack([s for futures in filled for s in futures])
+  frames = np.asarray(narratives.render_batch(stories, frame_size))
+  return frames.reshape((len(scenes), most, *frames.shape[1:])), counts
+
+
+def judge(distances: np.ndarray, futures: np.ndarray) -> dict[str, Any]:
+  """Scores the samples of one scene.
+
+  Args:
+    distances: [S, F, T] MSE of each frame of each sample to each future.
+    futures: [F, T, H, W, 3] uint8, the true one first.
+
+  Returns:
+    validity: share of samples whose joint MSE to the nearest future is below
+      half the MSE between the two futures nearest to each other; None where
+      there is only one future.
+    agreement: share of a sample's frames to which no other future is nearer
+      than the one nearest to the whole sample.
+    total_variation: between the futures chosen by the first 30 samples and
+      the uniform distribution.
+    modes: futures chosen by the first 30 samples.
+    valid_modes: of these, chosen by a valid sample.
+  """
+  count = len(futures)
+  joint = distances.mean(-1)
+  nearest = joint.argmin(-1)
+  chosen = np.take_along_axis(distances, nearest[:, None, None], 1)[:, 0]
+  agreement = np.mean(chosen <= distances.min(1) + 1e-6)
+  first = nearest[:DRAWS]
+  share = np.bincount(first, minlength=count) / len(first)
+  scores = {
+    'agreement': float(agreement),
+    'total_variation': float(0.5 * np.abs(share - 1 / count).sum()),
+    'modes': int(np.sum(share > 0)),
+    'validity': None,
+    'valid_modes': None,
+  }
+  if count > 1:
+    valid = joint.min(-1) < 0.5 * _least_gap(futures)
+    scores['validity'] = float(np.mean(valid))
+    scores['valid_modes'] = len(set(first[valid[:DRAWS]].tolist()))
+  return scores
+
+
+def anchors(
+  futures: np.ndarray, best_of: Sequence[int]
+) -> dict[str, float]:
+  """What other predictors would score on one scene.
+
+  Args:
+    futures: [F, T, H, W, 3] uint8, the true one first.
+    best_of: the numbers of draws of the oracle.
+
+  Returns:
+    pixel_mean: MSE of the mean of all futures, the best that any
+      deterministic model can do.
+    oracle_best_of_<n>: expected least MSE of n draws from the futures.
+    oracle_total_variation, oracle_modes: of 30 draws, in expectation.
+  """
+  unit = futures.reshape(len(futures), -1) / 255.0
+  count = len(unit)
+  errors = np.sort(np.mean((unit - unit[0]) ** 2, -1))
+  rank = np.arange(count)
+  scores = {'pixel_mean': float(np.mean((unit.mean(0) - unit[0]) ** 2))}
+  for n in best_of:
+    no_better = ((count - rank) / count) ** n
+    worse = ((count - rank - 1) / count) ** n
+    scores[f'oracle_best_of_{n}'] = float(errors @ (no_better - worse))
+  draws = np.arange(DRAWS + 1)
+  chance = stats.binom.pmf(draws, DRAWS, 1 / count)
+  deviation = chance @ np.abs(draws / DRAWS - 1 / count)
+  scores['oracle_total_variation'] = float(0.5 * count * deviation)
+  scores['oracle_modes'] = float(count * -special.expm1(
+    DRAWS * np.log1p(-1 / count)
+  )) if count > 1 else 1.0
+  return scores
+
+
+def _least_gap(futures: np.ndarray) -> float:
+  """MSE between the two futures nearest to each other."""
+  unit = futures.reshape(len(futures), -1) / 255.0
+  square = np.sum(unit**2, -1)
+  gaps = square[:, None] + square[None] - 2 * unit @ unit.T
+  np.fill_diagonal(gaps, np.inf)
+  return float(gaps.min() / unit.shape[-1])

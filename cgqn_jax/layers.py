@@ -1,0 +1,231 @@
+"""The layers that all models share (paper, appendix B).
+
+Three facts about convolutions on CPUs shape this file. Where the map is
+smaller than the kernel, XLA falls to a naive path thirty times slower than a
+product of patches and kernel, so `convolve` picks the form by the static
+shape. Inside a scan the gradients that XLA derives fall to that path too (an
+update at 64x64 took 18 s instead of half a second), so ours are written out in
+forms that do not. And a convolution whose stride equals its kernel is a
+reshape and a matrix product.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cgqn_jax.types import Array
+
+KERNEL_INIT = nn.initializers.lecun_normal()
+
+
+def convolve(x: Array, kernel: Array) -> Array:
+  """Stride-1 SAME convolution of [..., h, w, I] with [k, k, I, O], k odd."""
+  maps = x.reshape((-1,) + x.shape[-3:])
+  if jax.default_backend() == 'cpu':
+    out = _convolve_on_cpu(maps, kernel)
+  else:
+    out = _native(maps, kernel)
+  return out.reshape(x.shape[:-1] + kernel.shape[-1:])
+
+
+def _native(x: Array, kernel: Array) -> Array:
+  return jax.lax.conv_general_dilated(
+    x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+  )
+
+
+def _patches(x: Array, size: int) -> Array:
+  """[n, h, w, I] -> [n, h, w, size size I], zeros beyond the border."""
+  height, width, pad = x.shape[1], x.shape[2], size // 2
+  padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+  return jnp.concatenate(
+    [
+      padded[:, i : i + height, j : j + width]
+      for i in range(size)
+      for j in range(size)
+    ],
+    axis=-1,
+  )
+
+
+@jax.custom_vjp
+def _convolve_on_cpu(x: Array, kernel: Array) -> Array:
+  if min(x.shape[1:3]) >= kernel.shape[0]:
+    return _native(x, kernel)
+  patches = _patches(x, kernel.shape[0])
+  return patches @ kernel.reshape((-1, kernel.shape[-1]))
+
+
+def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+  return _convolve_on_cpu(x, kernel), (x, kernel)
+
+
+def _backward(
+  saved: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, Array]:
+  x, kernel = saved
+  flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+  patches = _patches(x, kernel.shape[0])
+  kernel_bar = jnp.einsum('nhwp,nhwo->po', patches, cotangent)
+  return _convolve_on_cpu(cotangent, flipped), kernel_bar.reshape(kernel.shape)
+
+
+_convolve_on_cpu.defvjp(_forward, _backward)
+
+
+def add_bias(x: Array, bias: Array) -> Array:
+  """x [..., O] plus bias [O], the broadcast written out."""
+  return x + jnp.expand_dims(bias, range(x.ndim - 1))
+
+
+class Conv(nn.Module):
+  """Stride-1 SAME convolution with bias on [..., h, w, I]."""
+
+  features: int
+  size: int
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    shape = (self.size, self.size, x.shape[-1], self.features)
+    kernel = self.param('kernel', KERNEL_INIT, shape)
+    bias = self.param('bias', nn.initializers.zeros_init(), shape[-1:])
+    return add_bias(convolve(x, kernel), bias)
+
+
+class PatchConv(nn.Module):
+  """Convolution whose stride is its kernel: [..., h s, w s, I] -> [..., h, w, O]."""
+
+  features: int
+  stride: int
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    s, (height, width, channels) = self.stride, x.shape[-3:]
+    grid = (height // s, s, width // s, s, channels)
+    patches = jnp.moveaxis(x.reshape(x.shape[:-3] + grid), -4, -3)
+    patches = patches.reshape(patches.shape[:-3] + (s * s * channels,))
+    return nn.Dense(self.features, kernel_init=KERNEL_INIT)(patches)
+
+
+class PatchDeconv(nn.Module):
+  """Transposed convolution, stride its kernel: [..., h, w, I] -> [..., h s, w s, O]."""
+
+  features: int
+  stride: int
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    s, (height, width, channels) = self.stride, x.shape[-3:]
+    kernel = self.param(
+      'kernel', KERNEL_INIT, (channels, s * s * self.features)
+    )
+    bias = self.param('bias', nn.initializers.zeros_init(), (self.features,))
+    patches = (x @ kernel).reshape(x.shape[:-1] + (s, s, self.features))
+    image = jnp.moveaxis(patches, -3, -4).reshape(
+      x.shape[:-3] + (height * s, width * s, self.features)
+    )
+    return add_bias(image, bias)
+
+
+class ConvLSTM(nn.Module):
+  """Convolutional LSTM whose constant inputs are convolved only once.
+
+  One k x k convolution of [static ; inputs ; h] gives the four gates. What
+  does not change over the steps (the context, a sampled z, a viewpoint) goes
+  through `static_gates` once; `__call__` then convolves what does change.
+  Both use slices of one kernel, so the parameters and the function are those
+  of the plain cell.
+  """
+
+  features: int
+  static_features: int
+  input_features: int
+  size: int
+
+  def setup(self) -> None:
+    channels = self.static_features + self.input_features + self.features
+    self.kernel = self.param(
+      'kernel',
+      KERNEL_INIT,
+      (self.size, self.size, channels, 4 * self.features),
+    )
+    self.bias = self.param(
+      'bias', nn.initializers.zeros_init(), (4 * self.features,)
+    )
+
+  def static_gates(self, x: Array) -> Array:
+    """Gates [..., h, w, 4 F] due to the first I static channels of x."""
+    gates = convolve(x, self.kernel[:, :, : x.shape[-1]])
+    return add_bias(gates, self.bias)
+
+  def view_gates(self, views: Array, height: int, width: int) -> Array:
+    """Gates [..., h, w, 4 F] due to views [..., V], the last static channels.
+
+    A viewpoint is the same everywhere on the map, so its gates are a linear
+    combination of V maps, whatever the number of queries.
+    """
+    last, width_v = self.static_features, views.shape[-1]
+    basis = broadcast_view(jnp.eye(width_v), height, width)
+    maps = convolve(basis, self.kernel[:, :, last - width_v : last])
+    return jnp.einsum('...v,vhwg->...hwg', views, maps)
+
+  def initial_carry(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Zero (h, c) for maps [*shape, features]."""
+    zeros = jnp.zeros(shape + (self.features,))
+    return zeros, zeros
+
+  def __call__(
+    self, carry: tuple[Array, Array], static: Array, inputs: Array
+  ) -> tuple[Array, Array]:
+    """One step: (h, c), gates of the static part, inputs -> (h, c)."""
+    h, c = carry
+    dynamic = jnp.concatenate([inputs, h], axis=-1)
+    gates = static + convolve(dynamic, self.kernel[:, :, self.static_features :])
+    i, f, o, g = jnp.split(gates, 4, axis=-1)
+    # +1 on the forget gate: remember by default (not in the paper's table).
+    c = nn.sigmoid(f + 1) * c + nn.sigmoid(i) * jnp.tanh(g)
+    return nn.sigmoid(o) * jnp.tanh(c), c
+
+
+def embed_views(views: Array, frequencies: int) -> Array:
+  """Appends sin and cos of 2^i pi v, i < frequencies, to views [..., V].
+
+  0 frequencies, the paper's setting, returns the views as they are.
+  """
+  if not frequencies:
+    return views
+  scales = jnp.pi * 2.0 ** jnp.arange(frequencies)
+  angles = jnp.einsum('...v,f->...vf', views, scales)
+  angles = angles.reshape(views.shape[:-1] + (-1,))
+  return jnp.concatenate([views, jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
+def broadcast_view(view: Array, height: int, width: int) -> Array:
+  """A viewpoint [..., V] repeated over a map: [..., height, width, V]."""
+  view = view[..., None, None, :]
+  return jnp.broadcast_to(
+    view, view.shape[:-3] + (height, width, view.shape[-1])
+  )
+
+
+class Encoder(nn.Module):
+  """M_theta: a frame and its viewpoint -> a representation (appendix B).
+
+  Four convolutions, ReLU between them and none after the last; the viewpoint
+  is broadcast over the frame and concatenated to it.
+  """
+
+  widths: tuple[int, int, int, int] = (8, 16, 32, 32)
+
+  @nn.compact
+  def __call__(self, frames: Array, views: Array) -> Array:
+    """frames [..., H, W, 3], views [..., V] -> [..., H/4, W/4, R]."""
+    height, width = frames.shape[-3:-1]
+    first, second, third, last = self.widths
+    x = jnp.concatenate(
+      [frames, broadcast_view(views, height, width)], axis=-1
+    )
+    x = nn.relu(PatchConv(first, 2)(x))
+    x = nn.relu(PatchConv(second, 2)(x))
+    x = nn.relu(Conv(third, 3)(x))
+    return Conv(last, 3)(x)

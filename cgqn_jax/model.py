@@ -1,0 +1,224 @@
+"""Consistent Generative Query Networks (paper, section 3).
+
+r = sum_j M_theta(v_j, f_j);  z ~ P_phi(z | r);  f_i = M_gamma(z, v_i): one
+latent a scene, so that all frames of one sample agree.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from cgqn_jax import gaussian, objective
+from cgqn_jax.networks import Networks
+from cgqn_jax.types import Array, Batch, Elbo, Params, Scene
+
+
+class Latent(NamedTuple):
+  """All that rendering needs: keep it, and query it whenever you like.
+
+  z: [S, B, K, h, w, Z].
+  context: [B, h, w, E] projected context, where the renderer sees it
+    (`renderer_sees_context`), else None.
+  """
+
+  z: Array
+  context: Array | None
+
+
+class CGQN:
+  """The model as pure functions of parameters, a key and arrays.
+
+  Noise is keyed by example: the same scene gets the same noise in any batch
+  and on any number of devices.
+  """
+
+  def __init__(self, networks: Networks, pixel_variance: optax.Schedule):
+    self.networks = networks
+    self.pixel_variance = pixel_variance
+
+  def init(self, key: Array) -> Params:
+    """Fresh parameters."""
+    net = self.networks
+    size, views = net.frame_size, net.view_size
+    scene = Scene(jnp.zeros((1, 1, size, size, 3)), jnp.zeros((1, 1, views)))
+    mask = jnp.ones((1, 1), bool)
+    batch = Batch(
+      scene, mask, scene, mask, jnp.ones((1,)), jnp.zeros((1,), jnp.int32)
+    )
+    noise = jnp.zeros((1, *net.latent_shape))
+    init = functools.partial(net.init, method=Networks.bound)
+    return jax.jit(init)(key, batch, noise)['params']
+
+  def encode(self, params: Params, scene: Scene, mask: Array) -> Array:
+    """Sum of the representations of the frames that `mask` marks.
+
+    Args:
+      params: of this model.
+      scene: frames [B, N, H, W, 3] uint8 or float32, views [B, N, V].
+      mask: [B, N] bool; a scene without any frame is legal.
+
+    Returns:
+      [B, H/4, W/4, R].
+    """
+    size, views = self.networks.frame_size, self.networks.view_size
+    chex.assert_shape(scene.frames, (*mask.shape, size, size, 3))
+    chex.assert_shape(scene.views, (*mask.shape, views))
+    return self._apply(Networks.encode, params, scene, mask)
+
+  def prior(
+    self,
+    params: Params,
+    key: Array,
+    r: Array,
+    num_samples: int = 1,
+    example_id: Array | None = None,
+    first_sample: Array | int = 0,
+  ) -> Latent:
+    """Draws latents given the context's representation r [B, ...]."""
+    noise = self._noise(
+      key, r.shape[0], example_id, num_samples, first_sample
+    )
+    r_tiled = jnp.tile(r, (num_samples, 1, 1, 1))
+    z = self._apply(
+      Networks.sample_prior, params, r_tiled, _flatten(noise)
+    )
+    return Latent(z.reshape(noise.shape), self._context(params, r))
+
+  def posterior(
+    self,
+    params: Params,
+    key: Array,
+    r: Array,
+    r_target: Array,
+    num_samples: int = 1,
+    example_id: Array | None = None,
+  ) -> tuple[Latent, Array]:
+    """Draws latents that also explain the targets, and their KL [S, B]."""
+    noise = self._noise(key, r.shape[0], example_id, num_samples)
+    tiles = (num_samples, 1, 1, 1)
+    z, q, p = self._apply(
+      Networks.infer,
+      params,
+      jnp.tile(r, tiles),
+      jnp.tile(r_target, tiles),
+      _flatten(noise),
+    )
+    kl = jnp.sum(gaussian.kl(q, p), axis=(1, 2, 3, 4))
+    latent = Latent(z.reshape(noise.shape), self._context(params, r))
+    return latent, kl.reshape(noise.shape[:2])
+
+  def render(self, params: Params, latent: Latent, views: Array) -> Array:
+    """Any views [B, T, V] of every sample: [S, B, T, H, W, 3], not clipped."""
+    samples, batch = latent.z.shape[:2]
+    chex.assert_shape(views, (batch, None, self.networks.view_size))
+    context = latent.context
+    if context is not None:
+      context = jnp.tile(context, (samples, 1, 1, 1))
+    frames = self._apply(
+      Networks.render,
+      params,
+      _flatten(latent.z),
+      context,
+      jnp.tile(views, (samples, 1, 1)),
+    )
+    return frames.reshape((samples, batch) + frames.shape[1:])
+
+  def sample(
+    self,
+    params: Params,
+    key: Array,
+    context: Scene,
+    context_mask: Array,
+    views: Array,
+    num_samples: int = 1,
+    example_id: Array | None = None,
+    first_sample: Array | int = 0,
+  ) -> Array:
+    """Any frames in, any frames out; all of one sample agree.
+
+    Args:
+      params: of this model.
+      key: a typed key; example b, sample s draws from a key of its own.
+      context: frames [B, C, H, W, 3] (uint8, or float32 in [0, 1]) and
+        views [B, C, V].
+      context_mask: [B, C] bool, False for padding.
+      views: [B, T, V] queries.
+      num_samples: S.
+      example_id: [B] int32, default 0 .. B - 1.
+      first_sample: number of the first of the S samples, so that many can be
+        drawn in parts.
+
+    Returns:
+      [S, B, T, H, W, 3] float32 mean frames, not clipped.
+    """
+    r = self.encode(params, context, context_mask)
+    latent = self.prior(
+      params, key, r, num_samples, example_id, first_sample
+    )
+    return self.render(params, latent, views)
+
+  def elbo(
+    self,
+    params: Params,
+    key: Array,
+    batch: Batch,
+    pixel_variance: Array | float,
+  ) -> Elbo:
+    """The bound of each scene, [B] nats, from one posterior draw."""
+    mean, z, q, p = self._bound(params, key, batch)
+    return objective.elbo(mean, batch, z, q, p, pixel_variance)
+
+  def loss(
+    self, params: Params, key: Array, batch: Batch, step: Array
+  ) -> tuple[Array, dict[str, Any]]:
+    """Negative ELBO in nats a scene at the schedule's variance, and metrics."""
+    variance = self.pixel_variance(step)
+    key = jax.random.fold_in(key, step)
+    mean, z, q, p = self._bound(params, key, batch)
+    bound = objective.elbo(mean, batch, z, q, p, variance)
+    return objective.loss_and_metrics(bound, mean, batch, q, p, variance)
+
+  def reconstruct(self, params: Params, key: Array, batch: Batch) -> Array:
+    """Targets rendered from one posterior draw, [B, T, H, W, 3]."""
+    return self._bound(params, key, batch)[0]
+
+  def _bound(self, params: Params, key: Array, batch: Batch):
+    noise = self._noise(key, batch.weight.shape[0], batch.example_id, 1)[0]
+    return self._apply(Networks.bound, params, batch, noise)
+
+  def _context(self, params: Params, r: Array) -> Array | None:
+    return self._apply(Networks.project_context, params, r)
+
+  def _apply(self, method, params: Params, *args):
+    return self.networks.apply({'params': params}, *args, method=method)
+
+  def _noise(
+    self,
+    key: Array,
+    batch: int,
+    example_id: Array | None,
+    num_samples: int,
+    first_sample: Array | int = 0,
+  ) -> Array:
+    """Standard normal [S, B, K, h, w, Z], keyed by example, then sample."""
+    if example_id is None:
+      example_id = jnp.arange(batch)
+    shape = self.networks.latent_shape
+
+    def draw(sample: Array, example: Array) -> Array:
+      key_ = jax.random.fold_in(jax.random.fold_in(key, example), sample)
+      return jax.random.normal(key_, shape)
+
+    over_examples = jax.vmap(draw, in_axes=(None, 0))
+    return jax.vmap(over_examples, in_axes=(0, None))(
+      first_sample + jnp.arange(num_samples), example_id
+    )
+
+
+def _flatten(x: Array) -> Array:
+  """[S, B, ...] -> [S B, ...]."""
+  return x.reshape((-1,) + x.shape[2:])

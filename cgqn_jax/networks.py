@@ -1,0 +1,107 @@
+"""Encoder, ConvDRAW and renderer under one tree of parameters (section 3).
+
+r = sum_j M_theta(v_j, f_j);  z ~ P_phi(z | r) or Q_psi(z | r, r');
+f_i = M_gamma(z, v_i).
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from cgqn_jax.draw import ConvDraw
+from cgqn_jax.layers import Encoder, PatchConv, embed_views
+from cgqn_jax.renderer import Renderer
+from cgqn_jax.types import Array, Batch, Normal, Scene, to_unit
+
+
+class Networks(nn.Module):
+  """Encoder, ConvDRAW and renderer; fields named as in the paper's table."""
+
+  frame_size: int
+  view_size: int
+  draw_steps: int
+  nf_to_hidden: int
+  nf_enc: int
+  nf_to_obs: int
+  nf_dec: int
+  nf_z: int
+  stride_to_hidden: int
+  stride_to_obs: int
+  kernel: int
+  encoder_widths: tuple[int, int, int, int]
+  posterior_sees_prior: bool
+  z_per_step: bool
+  renderer_sees_context: bool
+  view_frequencies: int
+
+  @property
+  def latent_shape(self) -> tuple[int, int, int, int]:
+    """(K, h, w, Z) of one scene's latent."""
+    grid = self.frame_size // 4 // self.stride_to_hidden
+    return (self.draw_steps, grid, grid, self.nf_z)
+
+  def setup(self) -> None:
+    steps, grid, _, features = self.latent_shape
+    latent = features * (1 if self.z_per_step else steps)
+    if self.renderer_sees_context:
+      self.context_projection = PatchConv(self.nf_enc, self.stride_to_hidden)
+      latent += self.nf_enc
+    self.encoder = Encoder(self.encoder_widths)
+    self.draw = ConvDraw(
+      hidden=self.nf_to_hidden,
+      encoding=self.nf_enc,
+      latent=self.nf_z,
+      stride=self.stride_to_hidden,
+      kernel=self.kernel,
+      posterior_sees_prior=self.posterior_sees_prior,
+    )
+    self.renderer = Renderer(
+      steps=steps,
+      hidden=self.nf_to_hidden,
+      decoding=self.nf_dec,
+      canvas=self.nf_to_obs,
+      stride=self.stride_to_obs,
+      output_stride=self.frame_size // (grid * self.stride_to_obs),
+      kernel=self.kernel,
+      latent_features=latent,
+      view_features=self.view_size * (1 + 2 * self.view_frequencies),
+      z_per_step=self.z_per_step,
+    )
+
+  def encode(self, scene: Scene, mask: Array) -> Array:
+    """Scene [B, N, ...], mask [B, N] -> r [B, H/4, W/4, R]."""
+    views = embed_views(scene.views, self.view_frequencies)
+    each = self.encoder(to_unit(scene.frames), views)
+    return jnp.einsum('bnhwr,bn->bhwr', each, mask.astype(each.dtype))
+
+  def project_context(self, r: Array) -> Array | None:
+    """r -> what the renderer sees of the context, [B, h, w, E]."""
+    return self.context_projection(r) if self.renderer_sees_context else None
+
+  def sample_prior(self, r: Array, noise: Array) -> Array:
+    return self.draw.sample_prior(r, noise)
+
+  def infer(
+    self, r: Array, r_target: Array, noise: Array
+  ) -> tuple[Array, Normal, Normal]:
+    return self.draw.infer(r, r_target, noise)
+
+  def render(self, z: Array, context: Array | None, views: Array) -> Array:
+    """z [B, K, h, w, Z], views [B, T, V] -> [B, T, H, W, 3]."""
+    if not self.z_per_step:
+      z = jnp.moveaxis(z, 1, -2)
+      z = z.reshape(z.shape[:-2] + (-1,))[:, None]
+    if context is not None:
+      shape = z.shape[:-1] + context.shape[-1:]
+      context = jnp.broadcast_to(context[:, None], shape)
+      z = jnp.concatenate([z, context], axis=-1)
+    return self.renderer(z, embed_views(views, self.view_frequencies))
+
+  def bound(
+    self, batch: Batch, noise: Array
+  ) -> tuple[Array, Array, Normal, Normal]:
+    """One posterior draw: rendered targets, z, q, p."""
+    r = self.encode(batch.context, batch.context_mask)
+    r_target = self.encode(batch.target, batch.target_mask)
+    z, posterior, prior = self.infer(r, r_target, noise)
+    mean = self.render(z, self.project_context(r), batch.target.views)
+    return mean, z, posterior, prior

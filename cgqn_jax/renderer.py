@@ -1,0 +1,80 @@
+"""The deterministic renderer M_gamma (paper, section 3.2 and appendix B).
+
+An LSTM that writes on a canvas, given the sampled latent and the viewpoint at
+every step. z's part of the gates is convolved once a scene and shared by all
+its queries; a viewpoint's part is a linear combination of V fixed maps.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from cgqn_jax.layers import ConvLSTM, PatchConv, PatchDeconv
+from cgqn_jax.types import Array
+
+
+class Renderer(nn.Module):
+  """z and viewpoints -> frames, K steps with shared weights.
+
+  Fields are named as in the paper's table: hidden is nf_to_hidden, decoding
+  nf_dec, canvas nf_to_obs, stride stride_to_obs. output_stride maps the
+  canvas to the frame: 4 at the paper's sizes.
+  """
+
+  steps: int
+  hidden: int
+  decoding: int
+  canvas: int
+  stride: int
+  output_stride: int
+  kernel: int
+  latent_features: int
+  view_features: int
+  z_per_step: bool
+
+  def setup(self) -> None:
+    static = self.latent_features + self.view_features
+    self.decode = PatchConv(self.decoding, self.stride)
+    self.lstm = ConvLSTM(self.hidden, static, self.decoding, self.kernel)
+    self.write = PatchDeconv(self.canvas, self.stride)
+    self.output = PatchDeconv(3, self.output_stride)
+
+  def __call__(self, z: Array, views: Array) -> Array:
+    """Renders every query of every scene.
+
+    Args:
+      z: [B, K, h, w, F] what step k is fed; [B, 1, h, w, F] when every step
+        is fed the same, as when the latents of all steps are concatenated.
+      views: [B, T, V].
+
+    Returns:
+      [B, T, H, W, 3] mean frames, linear (not clipped).
+    """
+    batch, targets = views.shape[:2]
+    height, width = z.shape[2:4]
+    z_gates = jnp.repeat(self.lstm.static_gates(z), targets, axis=0)
+    view_gates = self.lstm.view_gates(
+      views.reshape((batch * targets, -1)), height, width
+    )
+
+    def step(self: 'Renderer', carry: tuple, z_gates: Array, view_gates):
+      state, canvas = carry
+      state = self.lstm(state, z_gates + view_gates, self.decode(canvas))
+      return (state, canvas + self.write(state[0])), None
+
+    scan = nn.scan(
+      step,
+      variable_broadcast='params',
+      split_rngs={'params': False},
+      in_axes=(1 if self.z_per_step else nn.broadcast, nn.broadcast),
+      length=self.steps,
+    )
+    if not self.z_per_step:
+      z_gates = z_gates[:, 0]
+    maps = (batch * targets, height, width)
+    canvas = jnp.zeros(
+      (maps[0], height * self.stride, width * self.stride, self.canvas)
+    )
+    carry = (self.lstm.initial_carry(maps), canvas)
+    (_, canvas), _ = scan(self, carry, z_gates, view_gates)
+    frames = self.output(canvas)
+    return frames.reshape((batch, targets) + frames.shape[1:])

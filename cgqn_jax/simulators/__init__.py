@@ -1,0 +1,1 @@
+"""Simulators: a seed becomes frames and ground truth (paper, section 4)."""

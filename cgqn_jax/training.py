@@ -1,0 +1,96 @@
+"""Optimiser, training state and the update (paper, section 3.3, appendix B).
+
+The update is pure: (state, batch) -> (state, metrics), the same on one device
+and on many. A loss or gradient that is not finite leaves the parameters as
+they are and is counted.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from cgqn_jax import objective
+from cgqn_jax.parallel import AXIS
+from cgqn_jax.types import Array, Batch, Params, TrainState
+
+Update = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]
+
+
+def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
+  """Adam behind a global-norm clip, skipping updates that are not finite.
+
+  config.optimizer: learning_rate -> final_learning_rate linearly over
+    decay_steps (of a 400,000-step run), b1, b2, eps, clip_norm.
+  """
+  options = config.optimizer
+  learning_rate = objective.schedule(
+    (0, options.decay_steps),
+    (options.learning_rate, options.final_learning_rate),
+    'linear',
+    config.num_steps,
+  )
+  adam = optax.chain(
+    optax.clip_by_global_norm(options.clip_norm),
+    optax.adam(learning_rate, options.b1, options.b2, options.eps),
+  )
+  # The trainer stops a run after a row of them (config.max_skipped_in_a_row);
+  # never may one be applied, hence a limit that no run reaches.
+  return optax.apply_if_finite(adam, max_consecutive_errors=2**30)
+
+
+def create_state(model: Any, config: ConfigDict) -> TrainState:
+  """The state before the first update, from config.seed."""
+  params = model.init(jax.random.key(config.seed))
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    opt_state=make_optimizer(config).init(params),
+    ema_params=jax.tree.map(jnp.copy, params) if config.ema_decay else None,
+  )
+
+
+def evaluation_params(state: TrainState) -> Params:
+  """The averaged parameters where they are kept, else the current ones."""
+  return state.params if state.ema_params is None else state.ema_params
+
+
+def noise_key(seed: int) -> Array:
+  """The key of the noise of training; fold in the step, then the example."""
+  return jax.random.fold_in(jax.random.key(seed), 1)
+
+
+def make_update(model: Any, config: ConfigDict) -> Update:
+  """The update of one device, to be mapped over an axis named `AXIS`."""
+  optimizer = make_optimizer(config)
+
+  def update(
+    state: TrainState, batch: Batch
+  ) -> tuple[TrainState, dict[str, Any]]:
+    key = noise_key(config.seed)
+    grad = jax.value_and_grad(model.loss, has_aux=True)
+    (loss, metrics), grads = grad(state.params, key, batch, state.step)
+    grads, metrics = jax.lax.pmean((grads, metrics), AXIS)
+    # A loss that is not finite must not pass either, even if its gradient is.
+    poison = jnp.where(jnp.isfinite(metrics['loss']), 0.0, jnp.nan)
+    grads = jax.tree.map(lambda g: g + poison, grads)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    ema_params = state.ema_params
+    if ema_params is not None:
+      ema_params = optax.incremental_update(
+        params, ema_params, 1 - config.ema_decay
+      )
+    metrics = metrics | {
+      'gradient_norm': optax.global_norm(grads),
+      'update_norm': optax.global_norm(updates),
+      'parameter_norm': optax.global_norm(params),
+      'skipped': opt_state.total_notfinite,
+      'skipped_in_a_row': opt_state.notfinite_count,
+    }
+    return TrainState(state.step + 1, params, opt_state, ema_params), metrics
+
+  return update

@@ -1,0 +1,85 @@
+"""The data structures that every module shares, and the one shape legend.
+
+`B` scenes on a device, `N` views in a scene, `C` context views, `T` target
+views, `S` samples, `H W` image, `h w` latent grid, `V` viewpoint width,
+`R` representation channels, `Z` latent channels, `K` DRAW steps.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+Params = Any  # a tree of parameter arrays
+
+
+class Scene(NamedTuple):
+  """Viewpoint-frame pairs of one or more scenes (paper, section 3.1).
+
+  frames: [..., N, H, W, 3]; uint8 on the host, float32 in [0, 1] once
+    `to_unit` has been applied on the device.
+  views: [..., N, V] float32; a timestamp in [0, 1] for videos, the camera
+    (x, y, z, sin yaw, cos yaw, sin pitch, cos pitch) for rooms.
+  """
+
+  frames: Array
+  views: Array
+
+
+class Batch(NamedTuple):
+  """One batch of scenes, split into context and target.
+
+  context: Scene [B, C, ...];  context_mask: [B, C] bool, False is padding.
+  target: Scene [B, T, ...];   target_mask: [B, T] bool, False is padding.
+  weight: [B] float32; 0 for scenes that only fill up a last batch.
+  example_id: [B] int32; names the scene and keys its noise.
+  """
+
+  context: Scene
+  context_mask: Array
+  target: Scene
+  target_mask: Array
+  weight: Array
+  example_id: Array
+
+
+class Normal(NamedTuple):
+  """A diagonal normal; mean and log_std are [..., h, w, Z]."""
+
+  mean: Array
+  log_std: Array
+
+
+class Elbo(NamedTuple):
+  """The bound's parts a scene, in nats, summed over targets and DRAW steps.
+
+  log_likelihood: [B] log p(F | z, V) with every constant.
+  kl: [B] KL(q(z | C, F) || p(z | C)), closed form a step.
+  log_ratio: [B] log q(z) - log p(z) of the drawn z, whose mean is the KL:
+    log_likelihood - log_ratio is the log weight of the importance-weighted
+    bound.
+  """
+
+  log_likelihood: Array
+  kl: Array
+  log_ratio: Array
+
+
+class TrainState(NamedTuple):
+  """All that training remembers: no random key, no iterator position.
+
+  step: int32 [], updates applied.  ema_params: None when averaging is off.
+  """
+
+  step: Array
+  params: Params
+  opt_state: Any
+  ema_params: Params | None
+
+
+def to_unit(frames: Array) -> Array:
+  """uint8 frames in [0, 255] -> float32 in [0, 1]; floats pass through."""
+  if frames.dtype == jnp.uint8:
+    return frames.astype(jnp.float32) / 255.0
+  return frames

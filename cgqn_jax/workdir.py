@@ -1,0 +1,179 @@
+"""The folder of one run: its config and the versions that ran it.
+
+Nothing of the paper: a run is named by its folder, so that the same command
+resumes it and another config never mixes with it.
+"""
+
+from collections.abc import Mapping
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import shlex
+import subprocess
+import sys
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+# Fields that change how a run is watched or where its data lies, not what it
+# computes: a resumed run may bring other values.
+FREE_FIELDS = (
+  'checkpoint_every',
+  'data.data_dir',
+  'keep_checkpoints',
+  'log_every',
+  'picture_every',
+  'validate_every',
+)
+_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+_ABSENT = 'absent'
+
+
+def open_workdir(
+  path: str | pathlib.Path, config: ConfigDict, *, write: bool = True
+) -> pathlib.Path:
+  """Makes the folder of a run, or checks that it is this config's run.
+
+  Writes config.json and versions.json. Another config found there raises a
+  ValueError that lists the differing fields; FREE_FIELDS may differ, and the
+  new values are written. `write` is False on all processes but the first.
+  """
+  path = pathlib.Path(path)
+  here = _plain(config)
+  if path.exists() and not path.is_dir():
+    raise ValueError(f'{path} is a file; choose another --workdir')
+  if (path / 'config.json').exists():
+    there = _read_json(path / 'config.json')
+    _check_same(path, there, here)
+  elif path.exists() and any(not _hidden(p) for p in path.iterdir()):
+    raise ValueError(
+      f'{path} is not a cgqn_jax workdir: it holds files but no config.json; '
+      'choose another --workdir'
+    )
+  if write:
+    path.mkdir(parents=True, exist_ok=True)
+    replace_text(path / 'config.json', _dump(here))
+    _write_versions(path / 'versions.json')
+  return path
+
+
+def read_workdir(path: str | pathlib.Path) -> ConfigDict:
+  """Returns the config of the run in a folder; sequences come as tuples."""
+  path = pathlib.Path(path)
+  if not path.is_dir():
+    raise ValueError(f'workdir {path} does not exist')
+  if not (path / 'config.json').exists():
+    raise ValueError(f'{path} is not a cgqn_jax workdir: it has no config.json')
+  return ConfigDict(_tuples(_read_json(path / 'config.json')))
+
+
+def versions() -> dict[str, Any]:
+  """Returns what a number may depend on beside the config."""
+  return {
+    'python': platform.python_version(),
+    **{name: importlib.metadata.version(name) for name in _PACKAGES},
+    'commit': _commit(),
+    'device': jax.devices()[0].device_kind,
+    'devices': jax.device_count(),
+    'processes': jax.process_count(),
+    'command': shlex.join(sys.argv),
+  }
+
+
+def replace_text(path: pathlib.Path, text: str) -> None:
+  """Writes a file so that a reader, or a crash, sees old or new, never half."""
+  temporary = path.with_name(f'.{path.name}.tmp')
+  temporary.write_text(text, 'utf-8')
+  os.replace(temporary, path)
+
+
+def _write_versions(path: pathlib.Path) -> None:
+  """Appends an entry for this start, unless the last start had the same."""
+  entries = _read_json(path) if path.exists() else []
+  entry = versions()
+  if not entries or entries[-1] != entry:
+    replace_text(path, _dump([*entries, entry]))
+
+
+def _commit() -> str | None:
+  """Returns the commit of a checkout, None for an installed package."""
+  root = pathlib.Path(__file__).parents[1]
+  if not (root / '.git').exists():
+    return None
+  try:
+    commit = _git(root, 'rev-parse', 'HEAD')
+    changed = _git(root, 'status', '--porcelain', '--untracked-files=no')
+  except (OSError, subprocess.CalledProcessError):
+    return None
+  return commit + (' with changes' if changed else '')
+
+
+def _git(root: pathlib.Path, *words: str) -> str:
+  return subprocess.run(
+    ['git', '-C', str(root), *words],
+    check=True,
+    capture_output=True,
+    text=True,
+  ).stdout.strip()
+
+
+def _plain(config: ConfigDict) -> dict[str, Any]:
+  """Returns the config as JSON would give it back."""
+  return json.loads(_dump(config.to_dict()))
+
+
+def _dump(value: Any) -> str:
+  return json.dumps(value, indent=2, sort_keys=True) + '\n'
+
+
+def _read_json(path: pathlib.Path) -> Any:
+  try:
+    return json.loads(path.read_text('utf-8'))
+  except ValueError as error:
+    raise ValueError(f'{path} is not readable as JSON: {error}') from error
+
+
+def _tuples(value: Any) -> Any:
+  """Turns JSON's lists into tuples, which Flax modules can hash."""
+  if isinstance(value, dict):
+    return {k: _tuples(v) for k, v in value.items()}
+  if isinstance(value, list):
+    return tuple(_tuples(v) for v in value)
+  return value
+
+
+def _check_same(
+  path: pathlib.Path, there: Mapping[str, Any], here: Mapping[str, Any]
+) -> None:
+  """Raises a ValueError that lists the fields in which two configs differ."""
+  old, new = _dotted(there), _dotted(here)
+  differ = [
+    f'{name} is {old.get(name, _ABSENT)!r} there and '
+    f'{new.get(name, _ABSENT)!r} here'
+    for name in sorted(old | new)
+    if name not in FREE_FIELDS
+    and old.get(name, _ABSENT) != new.get(name, _ABSENT)
+  ]
+  if differ:
+    raise ValueError(
+      f'{path} holds a run of another config: {"; ".join(differ)}; choose '
+      'another --workdir, or the values of that run to resume it'
+    )
+
+
+def _dotted(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+  """Returns {'model.width': 64} for {'model': {'width': 64}}."""
+  flat = {}
+  for key, value in tree.items():
+    if isinstance(value, dict) and value:
+      flat |= _dotted(value, f'{prefix}{key}.')
+    else:
+      flat[f'{prefix}{key}'] = value
+  return flat
+
+
+def _hidden(path: pathlib.Path) -> bool:
+  return path.name.startswith('.')

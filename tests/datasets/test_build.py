@@ -1,0 +1,337 @@
+"""datasets/build.py, on a dataset small enough to build in a second.
+
+The dataset stands beside a copy of build.py in a temporary folder, which also
+shows that build.py takes any folder that keeps its protocol.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tensorflow_datasets as tfds
+
+_DATASETS = pathlib.Path(__file__).resolve().parents[2] / 'datasets'
+
+_SQUARES = """
+import dataclasses, os, time
+import numpy as np
+import tensorflow_datasets as tfds
+
+@dataclasses.dataclass
+class Config(tfds.core.BuilderConfig):
+  bytes_per_example: int = 200
+  examples_per_second: float = 1000.0
+
+class Builder(tfds.core.ShardBasedBuilder):
+  VERSION = tfds.core.Version('1.0.0')
+  BUILDER_CONFIGS = [
+      Config(name='plain'),
+      Config(name='huge', bytes_per_example=10**15),
+  ]
+
+  def _info(self):
+    return self.dataset_info_from_configs(features=tfds.features.FeaturesDict({
+        'square': tfds.features.Tensor(
+            shape=(3,), dtype=np.int32, encoding='bytes'),
+        'example_id': tfds.features.Scalar(np.int64),
+    }))
+
+  def shards(self):
+    return {
+        'train': [range(i, i + 5) for i in range(0, 40, 5)],
+        'test': [range(0, 3), range(3, 5)],
+    }
+
+  def examples(self, split, ids):
+    with open(os.environ['SQUARES_LOG'], 'a') as log:
+      log.write(f'{split} {ids[0]}\\n')
+    for i in ids:
+      time.sleep(float(os.environ.get('SQUARES_SLEEP', '0')))
+      square = (np.arange(3) + i) ** 2 + (split == 'test')
+      yield {'square': square.astype(np.int32), 'example_id': i}
+
+  def _shard_iterators_per_split(self, dl_manager):
+    return {
+        split: [lambda s=split, r=ids: zip(r, self.examples(s, r))
+                for ids in shards]
+        for split, shards in self.shards().items()
+    }
+
+  def preview(self, path):
+    path.write_text(f'picture of {self.builder_config.name}')
+"""
+
+
+class Place:
+  """A folder of datasets with build.py in it, and a data directory."""
+
+  def __init__(self, root: pathlib.Path):
+    self.data_dir = root / 'data'
+    self.final = self.data_dir / 'squares' / 'plain' / '1.0.0'
+    self.work = self.final.with_name('1.0.0.incomplete')
+    self.script = root / 'datasets' / 'build.py'
+    (root / 'datasets' / 'squares').mkdir(parents=True)
+    for name in 'build.py', 'shards.py':
+      shutil.copy(_DATASETS / name, self.script.parent)
+    builder = self.script.parent / 'squares' / 'squares_dataset_builder.py'
+    builder.write_text(_SQUARES)
+    (builder.parent / 'README.md').write_text('Squares.')
+    self.log = root / 'log'
+
+  def start(self, *args: str, sleep: float = 0.0) -> subprocess.Popen:
+    self.log.write_text('')
+    command = [
+      sys.executable,
+      self.script,
+      *args,
+      f'--data_dir={self.data_dir}',
+    ]
+    return subprocess.Popen(
+      command,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+      start_new_session=True,
+      env=os.environ
+      | {'SQUARES_LOG': str(self.log), 'SQUARES_SLEEP': str(sleep)},
+    )
+
+  def run(self, *args: str) -> tuple[int, str, str]:
+    running = self.start('--workers=1', *args)
+    out, err = running.communicate(timeout=60)
+    return running.returncode, out, err
+
+  def made(self) -> list[str]:
+    """The shards that the last run made, by split and first id."""
+    return sorted(self.log.read_text().splitlines())
+
+  def shards_done(self) -> list[str]:
+    return sorted(p.name for p in self.work.glob('*-of-0000?'))
+
+
+@pytest.fixture
+def place(tmp_path: pathlib.Path) -> Place:
+  return Place(tmp_path)
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
+  place = Place(tmp_path_factory.mktemp('finished'))
+  code, _, err = place.run('squares')
+  assert code == 0, err
+  return place
+
+
+@pytest.fixture
+def built(finished: Place, place: Place) -> Place:
+  """A place of the test's own with the dataset already built."""
+  shutil.copytree(finished.data_dir, place.data_dir)
+  return place
+
+
+def _content(directory: pathlib.Path) -> dict[str, list[list[int]]]:
+  builder = tfds.builder_from_directory(directory)
+  return {
+    split: [
+      [*map(int, example['square']), int(example['example_id'])]
+      for example in builder.as_data_source(split)
+    ]
+    for split in builder.info.splits
+  }
+
+
+def _names(data_dir: pathlib.Path) -> list[str]:
+  files = (data_dir / 'squares').rglob('*')
+  return sorted(str(path.relative_to(data_dir)) for path in files)
+
+
+def _expected() -> dict[str, list[list[int]]]:
+  return {
+    'train': [[i * i, (i + 1) ** 2, (i + 2) ** 2, i] for i in range(40)],
+    'test': [
+      [i * i + 1, (i + 1) ** 2 + 1, (i + 2) ** 2 + 1, i] for i in range(5)
+    ],
+  }
+
+
+def test_builds_what_tfds_itself_builds(place: Place, tmp_path: pathlib.Path):
+  code, out, err = place.run('squares', '--workers=2')
+  assert code == 0, err
+  assert '45 examples' in out and '2 workers' in out and str(place.final) in out
+  assert '45/45' in err  # the bar
+  assert not place.work.exists()
+  assert _content(place.final) == _expected()
+
+  script = (
+    'import sys; sys.path.insert(0, sys.argv[1])\n'
+    'from squares.squares_dataset_builder import Builder\n'
+    "Builder(config='plain', data_dir=sys.argv[2], "
+    "file_format='array_record').download_and_prepare()\n"
+  )
+  other = tmp_path / 'other'
+  subprocess.run(
+    [sys.executable, '-c', script, place.script.parent, other],
+    check=True,
+    env=os.environ | {'SQUARES_LOG': str(place.log)},
+  )
+  theirs = other / 'squares' / 'plain' / '1.0.0'
+  assert _content(theirs) == _expected()
+  names = _names(other)
+  assert names == _names(place.data_dir)
+  for name in names:
+    if name.endswith('.json'):
+      ours = json.loads((place.data_dir / name).read_text())
+      assert ours == json.loads((other / name).read_text()), name
+
+
+def test_a_finished_dataset_is_left_alone(built: Place):
+  code, out, _ = built.run('squares', '--config=plain')
+  assert (code, out) == (0, f'already built: {built.final}\n')
+  assert built.made() == []
+
+
+def test_a_killed_build_continues(place: Place):
+  running = place.start('squares', '--workers=2', sleep=0.05)
+  deadline = time.monotonic() + 40
+  while len(place.shards_done()) < 3 and time.monotonic() < deadline:
+    time.sleep(0.02)
+  os.killpg(running.pid, signal.SIGKILL)
+  running.communicate()
+  done = place.shards_done()
+  assert 3 <= len(done) < 10
+  assert not place.final.exists()
+  before = {name: (place.work / name).stat().st_mtime_ns for name in done}
+
+  code, out, err = place.run('squares', '--workers=2')
+  assert code == 0, err
+  assert f'{len(done)} of 10 shards exist' in out
+  assert len(place.made()) == 10 - len(done)
+  assert before == {
+    name: (place.final / name).stat().st_mtime_ns for name in done
+  }
+  assert _content(place.final) == _expected()
+  assert not list(place.data_dir.rglob('*.part'))
+
+
+def test_ctrl_c_stops_at_once(place: Place):
+  running = place.start('squares', '--workers=1', sleep=0.5)
+  deadline = time.monotonic() + 40
+  while not place.made() and time.monotonic() < deadline:
+    time.sleep(0.02)
+  os.killpg(running.pid, signal.SIGINT)
+  begin = time.monotonic()
+  _, err = running.communicate(timeout=30)
+  assert time.monotonic() - begin < 2  # a shard takes 2.5 s
+  assert running.returncode == 1
+  assert err.endswith('stopped; the same command continues\n')
+  assert 'Traceback' not in err
+
+
+def test_workers_die_with_a_killed_parent(place: Place):
+  running = place.start('squares', '--workers=1', sleep=0.2)
+  deadline = time.monotonic() + 40
+  while not place.made() and time.monotonic() < deadline:
+    time.sleep(0.02)
+  running.kill()
+  running.communicate(timeout=30)  # waits for all that hold its pipes
+  with pytest.raises(ProcessLookupError):  # nobody is left in the group
+    while time.monotonic() < deadline:
+      os.killpg(running.pid, 0)
+      time.sleep(0.02)
+
+
+def test_damaged_shards_are_made_again(built: Place):
+  built.final.rename(built.work)  # as if only the last rename were missing
+  cut, gone, empty, alien = sorted(built.work.glob('*train*'))[:4]
+  os.truncate(cut, cut.stat().st_size // 2)
+  gone.unlink()
+  empty.write_bytes(b'')
+  shutil.copy(next(built.work.glob('*test*-00001-of-*')), alien)
+  (built.work / 'left.part').write_bytes(b'...')
+  code, _, err = built.run('squares')
+  assert code == 0, err
+  assert built.made() == [f'train {i}' for i in (0, 10, 15, 5)]
+  assert _content(built.final) == _expected()
+  assert not (built.final / 'left.part').exists()
+
+
+def test_a_damaged_dataset_is_refused(built: Place):
+  cut = sorted(built.final.glob('*train*'))[2]
+  os.truncate(cut, cut.stat().st_size - 1)
+  _assert_refused(built, cut.name, 'cut short', '--overwrite')
+  cut.unlink()
+  _assert_refused(built, cut.name, 'missing', '--overwrite')
+  assert built.run('squares', '--overwrite')[0] == 0
+  assert len(built.made()) == 10
+  assert _content(built.final) == _expected()
+
+
+def _assert_refused(place: Place, *words: str) -> None:
+  code, _, err = place.run('squares')
+  assert code == 1
+  assert err.count('\n') == 1
+  for word in words:
+    assert word in err
+
+
+@pytest.mark.parametrize(
+  'args, words',
+  [
+    (['circles'], ["'circles'", 'squares']),
+    (['squares', '--config=fancy'], ["'fancy'", 'plain, huge']),
+    (['preview', 'circles'], ["'circles'", 'squares']),
+    (['squares', '--config=huge'], ['disk', 'free', '--data_dir']),
+    ([], ['--help']),
+  ],
+)
+def test_a_mistake_gets_one_line(
+  place: Place, args: list[str], words: list[str]
+):
+  code, _, err = place.run(*args)
+  assert code == 1
+  assert err.startswith('build.py: ') and err.count('\n') == 1
+  for word in words:
+    assert word in err
+
+
+def test_a_second_build_at_once_is_refused(place: Place):
+  first = place.start('squares', '--workers=1', sleep=0.02)
+  deadline = time.monotonic() + 40
+  while not place.made() and time.monotonic() < deadline:
+    time.sleep(0.02)
+  code, _, err = place.run('squares')
+  assert code == 1 and 'another build' in err
+  first.communicate()
+  assert first.returncode == 0
+  assert _content(place.final) == _expected()
+
+
+def test_preview_and_help(place: Place, tmp_path: pathlib.Path):
+  picture = tmp_path / 'p.png'
+  code, out, _ = place.run('preview', 'squares', f'--out={picture}')
+  assert code == 0 and str(picture) in out
+  assert picture.read_text() == 'picture of plain'
+  assert not place.data_dir.exists()
+  _, out, _ = place.run('--help')
+  for word in '--config', '--workers', '--data_dir', 'overwrite', 'preview':
+    assert word in out
+
+
+def test_datasets_is_no_package():
+  # So that `import datasets` is never this folder.
+  assert not (_DATASETS / '__init__.py').exists()
+
+
+def test_home_is_expanded(place: Place, monkeypatch: pytest.MonkeyPatch):
+  monkeypatch.setenv('HOME', str(place.data_dir.parent))
+  place.data_dir = pathlib.Path('~/data')
+  code, out, err = place.run('squares')
+  assert code == 0, err
+  assert f'built: {place.final}\n' in out
+  assert _content(place.final) == _expected()
