@@ -1,7 +1,7 @@
 """Consistent Generative Query Networks in JAX: any frames in, any out.
 
-  model, params, config = cgqn_jax.load('runs/...')
-  frames = model.sample(params, key, context, context_mask, views, 4)
+model, params, config = cgqn_jax.load('runs/...')
+frames = model.sample(params, key, context, context_mask, views, 4)
 """
 
 from cgqn_jax.model import CGQN, Latent

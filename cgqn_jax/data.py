@@ -5,13 +5,13 @@ it starts at its step. Contexts are ragged: every scene has its own number of
 frames, marked by a mask at one static shape.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grain
 import jax
-import numpy as np
 from ml_collections import ConfigDict
+import numpy as np
 
 from cgqn_jax.sources import Source, Video, open_source
 from cgqn_jax.types import Batch, Scene
@@ -82,21 +82,39 @@ def test_batches(
   split: str,
   num_scenes: int,
   batch_size: int,
-  context: tuple[int, ...] | None = None,
+  num_targets: int | None = None,
 ) -> Iterator[Batch]:
   """The first scenes of a split under the protocol of the tables.
 
-  The context is config.data.test_context, or the frames given; the targets
-  are all other frames, in order.
+  The context is config.data.test_context; the targets are all other frames,
+  in order, or `num_targets` of them, chosen by the example alone.
   """
-  if context is None:
-    context = config.data.test_context
+  context = np.array(config.data.test_context, int)
   hidden = np.setdiff1d(np.arange(config.data.num_frames), context)
 
   def pick(video: Video) -> dict[str, Any]:
-    return _split(video, np.array(context, int), hidden, len(context))
+    targets = hidden
+    if num_targets is not None:
+      rng = np.random.default_rng(video.example_id)
+      targets = np.sort(rng.permutation(hidden)[:num_targets])
+    return _split(video, context, targets, max(1, len(context)))
 
   return _first_scenes(config, split, num_scenes, batch_size, pick)
+
+
+def whole_scenes(
+  config: ConfigDict, split: str, indices: Sequence[int]
+) -> Scene:
+  """All frames of the named scenes of a split: Scene [B, N, ...]."""
+  source = open_source(config, split)
+  for index in indices:
+    if not 0 <= index < len(source):
+      raise ValueError(
+        f'the {split} split has no scene {index}; it has 0 to {len(source) - 1}'
+      )
+  videos = [source[int(index)] for index in indices]
+  shown, fixed, views, _ = jax.tree.map(lambda *x: np.stack(x), *videos)
+  return Scene(np.asarray(source.to_frames(shown, fixed)), views)
 
 
 def _first_scenes(

@@ -5,6 +5,8 @@ context; its hidden state is fed to the posterior's. Noise comes in as an
 array, so both passes are pure functions without a random key.
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -73,7 +75,11 @@ class ConvDraw(nn.Module):
     )
 
     def step(
-      self: 'ConvDraw', carry: tuple, eps: Array, p_static: Array, q_static
+      self: 'ConvDraw',
+      carry: tuple,
+      eps: Array,
+      p_static: Array,
+      q_static: Array,
     ):
       p_state, q_state, z = carry
       p_state = self.prior_lstm(p_state, p_static, z)
@@ -96,7 +102,7 @@ class ConvDraw(nn.Module):
     return self.prior_lstm.initial_carry((noise.shape[0], *noise.shape[2:4]))
 
 
-def _over_steps(step, static_inputs: int):
+def _over_steps(step: Callable, static_inputs: int) -> Callable:
   """Scans `step` over axis 1 (K) of the noise; weights shared over steps."""
   return nn.scan(
     step,

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
-from cgqn_jax.types import Array, Batch, Params, to_unit
+from cgqn_jax.types import Array, Batch, Elbo, Params, to_unit
 
 BEST_OF = (1, 3, 6, 10, 30, 100)
 MSE_FLOOR = 1e-10  # of the PSNR: 100 dB at most
@@ -92,7 +92,15 @@ def draw_samples(
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'chunk'))
-def _draw(model, params, key, batch, hypotheses, first, chunk):
+def _draw(
+  model: Any,
+  params: Params,
+  key: Array,
+  batch: Batch,
+  hypotheses: Array,
+  first: Array,
+  chunk: int,
+) -> tuple[Array, Array, Array]:
   """A chunk of samples [s, B, T, ...], their errors and distances."""
   frames = model.sample(
     params,
@@ -215,14 +223,22 @@ def bounds(
 
 
 @functools.partial(jax.jit, static_argnames='model')
-def _elbo(model, params, key, batch, pixel_variance, draw):
+def _elbo(
+  model: Any,
+  params: Params,
+  key: Array,
+  batch: Batch,
+  pixel_variance: Array,
+  draw: Array,
+) -> Elbo:
   key = jax.random.fold_in(key, draw)
   return model.elbo(params, key, batch, pixel_variance)
 
 
 def bits_per_dimension(nats: float, dimensions: int) -> float:
-  """Negative log density of [0, 1] values on the 8-bit scale, no dequantisation.
+  """Nats of a density on [0, 1] as bits a value on the 8-bit scale.
 
-  Independent of the number of targets, as `dimensions` counts them too.
+  No dequantisation; independent of the number of targets, since
+  `dimensions` counts them too.
   """
   return nats / (dimensions * np.log(2)) + 8

@@ -97,9 +97,7 @@ def judge(distances: np.ndarray, futures: np.ndarray) -> dict[str, Any]:
   return scores
 
 
-def anchors(
-  futures: np.ndarray, best_of: Sequence[int]
-) -> dict[str, float]:
+def anchors(futures: np.ndarray, best_of: Sequence[int]) -> dict[str, float]:
   """What other predictors would score on one scene.
 
   Args:
@@ -125,9 +123,11 @@ def anchors(
   chance = stats.binom.pmf(draws, DRAWS, 1 / count)
   deviation = chance @ np.abs(draws / DRAWS - 1 / count)
   scores['oracle_total_variation'] = float(0.5 * count * deviation)
-  scores['oracle_modes'] = float(count * -special.expm1(
-    DRAWS * np.log1p(-1 / count)
-  )) if count > 1 else 1.0
+  scores['oracle_modes'] = (
+    float(count * -special.expm1(DRAWS * np.log1p(-1 / count)))
+    if count > 1
+    else 1.0
+  )
   return scores
 
 

@@ -2,29 +2,53 @@
 
 Three facts about convolutions on CPUs shape this file. Where the map is
 smaller than the kernel, XLA falls to a naive path thirty times slower than a
-product of patches and kernel, so `convolve` picks the form by the static
-shape. Inside a scan the gradients that XLA derives fall to that path too (an
-update at 64x64 took 18 s instead of half a second), so ours are written out in
-forms that do not. And a convolution whose stride equals its kernel is a
-reshape and a matrix product.
+matrix product, and the kernel written out as a matrix from map to map is small
+enough. Inside a scan the gradients that XLA derives fall to that path for any
+map (an update at 64x64 took 18 s instead of half a second), so they are
+written out in a form that does not. And a convolution whose stride equals its
+kernel is a reshape and a matrix product.
 """
+
+from collections.abc import Iterator
+import contextlib
+import contextvars
+import functools
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from cgqn_jax.types import Array
 
 KERNEL_INIT = nn.initializers.lecun_normal()
 
 
+_PLAIN = contextvars.ContextVar('plain_convolutions', default=False)
+
+
+@contextlib.contextmanager
+def plain_convolutions() -> Iterator[None]:
+  """What is traced inside has every convolution as one, on CPUs too.
+
+  For counting FLOPs by one convention (`flops.py`), whatever form runs.
+  """
+  token = _PLAIN.set(True)
+  try:
+    yield
+  finally:
+    _PLAIN.reset(token)
+
+
 def convolve(x: Array, kernel: Array) -> Array:
   """Stride-1 SAME convolution of [..., h, w, I] with [k, k, I, O], k odd."""
   maps = x.reshape((-1,) + x.shape[-3:])
-  if jax.default_backend() == 'cpu':
-    out = _convolve_on_cpu(maps, kernel)
-  else:
+  if _PLAIN.get() or jax.default_backend() != 'cpu':
     out = _native(maps, kernel)
+  elif min(maps.shape[1:3]) < kernel.shape[0]:
+    out = _matrix_product(maps, kernel)
+  else:
+    out = _convolve_on_cpu(maps, kernel)
   return out.reshape(x.shape[:-1] + kernel.shape[-1:])
 
 
@@ -34,30 +58,34 @@ def _native(x: Array, kernel: Array) -> Array:
   )
 
 
-def _patches(x: Array, size: int) -> Array:
-  """[n, h, w, I] -> [n, h, w, size size I], zeros beyond the border."""
-  height, width, pad = x.shape[1], x.shape[2], size // 2
-  padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-  return jnp.concatenate(
-    [
-      padded[:, i : i + height, j : j + width]
-      for i in range(size)
-      for j in range(size)
-    ],
-    axis=-1,
-  )
+def _matrix_product(x: Array, kernel: Array) -> Array:
+  """The same, the kernel written out as a matrix [h w I, h w O]."""
+  count, height, width, inputs = x.shape
+  size, outputs = kernel.shape[0], kernel.shape[-1]
+  taps = kernel.reshape((size * size, inputs, outputs))
+  taps = jnp.concatenate([taps, jnp.zeros_like(taps[:1])])
+  matrix = taps[_tap_index(height, width, size)].swapaxes(1, 2)
+  matrix = matrix.reshape((height * width * inputs, -1))
+  out = x.reshape((count, -1)) @ matrix
+  return out.reshape((count, height, width, outputs))
+
+
+@functools.cache
+def _tap_index(height: int, width: int, size: int) -> np.ndarray:
+  """The tap from each cell to each cell, [h w, h w]; size^2 for none."""
+  cells = np.stack(np.mgrid[:height, :width], -1).reshape((-1, 2))
+  tap = cells[:, None] - cells[None] + size // 2
+  inside = np.all((tap >= 0) & (tap < size), axis=-1)
+  return np.where(inside, tap[..., 0] * size + tap[..., 1], size * size)
 
 
 @jax.custom_vjp
 def _convolve_on_cpu(x: Array, kernel: Array) -> Array:
-  if min(x.shape[1:3]) >= kernel.shape[0]:
-    return _native(x, kernel)
-  patches = _patches(x, kernel.shape[0])
-  return patches @ kernel.reshape((-1, kernel.shape[-1]))
+  return _native(x, kernel)
 
 
 def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-  return _convolve_on_cpu(x, kernel), (x, kernel)
+  return _native(x, kernel), (x, kernel)
 
 
 def _backward(
@@ -65,12 +93,26 @@ def _backward(
 ) -> tuple[Array, Array]:
   x, kernel = saved
   flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-  patches = _patches(x, kernel.shape[0])
-  kernel_bar = jnp.einsum('nhwp,nhwo->po', patches, cotangent)
-  return _convolve_on_cpu(cotangent, flipped), kernel_bar.reshape(kernel.shape)
+  kernel_bar = jnp.einsum(
+    'nhwp,nhwo->po', _patches(x, kernel.shape[0]), cotangent
+  )
+  return _native(cotangent, flipped), kernel_bar.reshape(kernel.shape)
 
 
 _convolve_on_cpu.defvjp(_forward, _backward)
+
+
+def _patches(x: Array, size: int) -> Array:
+  """[n, h, w, I] -> [n, h, w, size size I], zeros beyond the border."""
+  height, width, pad = x.shape[1], x.shape[2], size // 2
+  padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+  # Columns, then rows: 2 size slices to compile instead of size^2.
+  columns = jnp.concatenate(
+    [padded[:, :, j : j + width] for j in range(size)], axis=-1
+  )
+  return jnp.concatenate(
+    [columns[:, i : i + height] for i in range(size)], axis=-1
+  )
 
 
 def add_bias(x: Array, bias: Array) -> Array:
@@ -93,7 +135,10 @@ class Conv(nn.Module):
 
 
 class PatchConv(nn.Module):
-  """Convolution whose stride is its kernel: [..., h s, w s, I] -> [..., h, w, O]."""
+  """Convolution whose stride s is its kernel.
+
+  [..., h s, w s, I] -> [..., h, w, O].
+  """
 
   features: int
   stride: int
@@ -108,7 +153,10 @@ class PatchConv(nn.Module):
 
 
 class PatchDeconv(nn.Module):
-  """Transposed convolution, stride its kernel: [..., h, w, I] -> [..., h s, w s, O]."""
+  """Transposed convolution whose stride s is its kernel.
+
+  [..., h, w, I] -> [..., h s, w s, O].
+  """
 
   features: int
   stride: int
@@ -180,7 +228,9 @@ class ConvLSTM(nn.Module):
     """One step: (h, c), gates of the static part, inputs -> (h, c)."""
     h, c = carry
     dynamic = jnp.concatenate([inputs, h], axis=-1)
-    gates = static + convolve(dynamic, self.kernel[:, :, self.static_features :])
+    gates = static + convolve(
+      dynamic, self.kernel[:, :, self.static_features :]
+    )
     i, f, o, g = jnp.split(gates, 4, axis=-1)
     # +1 on the forget gate: remember by default (not in the paper's table).
     c = nn.sigmoid(f + 1) * c + nn.sigmoid(i) * jnp.tanh(g)
@@ -194,7 +244,7 @@ def embed_views(views: Array, frequencies: int) -> Array:
   """
   if not frequencies:
     return views
-  scales = jnp.pi * 2.0 ** jnp.arange(frequencies)
+  scales = jnp.pi * 2.0 ** jnp.arange(frequencies, dtype=jnp.float32)
   angles = jnp.einsum('...v,f->...vf', views, scales)
   angles = angles.reshape(views.shape[:-1] + (-1,))
   return jnp.concatenate([views, jnp.sin(angles), jnp.cos(angles)], axis=-1)
@@ -222,9 +272,7 @@ class Encoder(nn.Module):
     """frames [..., H, W, 3], views [..., V] -> [..., H/4, W/4, R]."""
     height, width = frames.shape[-3:-1]
     first, second, third, last = self.widths
-    x = jnp.concatenate(
-      [frames, broadcast_view(views, height, width)], axis=-1
-    )
+    x = jnp.concatenate([frames, broadcast_view(views, height, width)], axis=-1)
     x = nn.relu(PatchConv(first, 2)(x))
     x = nn.relu(PatchConv(second, 2)(x))
     x = nn.relu(Conv(third, 3)(x))

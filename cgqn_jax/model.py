@@ -4,6 +4,7 @@ r = sum_j M_theta(v_j, f_j);  z ~ P_phi(z | r);  f_i = M_gamma(z, v_i): one
 latent a scene, so that all frames of one sample agree.
 """
 
+from collections.abc import Callable
 import functools
 from typing import Any, NamedTuple
 
@@ -21,12 +22,12 @@ class Latent(NamedTuple):
   """All that rendering needs: keep it, and query it whenever you like.
 
   z: [S, B, K, h, w, Z].
-  context: [B, h, w, E] projected context, where the renderer sees it
-    (`renderer_sees_context`), else None.
+  r: [B, H/4, W/4, R] the context's representation, of which the renderer
+    takes note only with `renderer_sees_context`.
   """
 
   z: Array
-  context: Array | None
+  r: Array
 
 
 class CGQN:
@@ -79,14 +80,10 @@ class CGQN:
     first_sample: Array | int = 0,
   ) -> Latent:
     """Draws latents given the context's representation r [B, ...]."""
-    noise = self._noise(
-      key, r.shape[0], example_id, num_samples, first_sample
-    )
+    noise = self._noise(key, r.shape[0], example_id, num_samples, first_sample)
     r_tiled = jnp.tile(r, (num_samples, 1, 1, 1))
-    z = self._apply(
-      Networks.sample_prior, params, r_tiled, _flatten(noise)
-    )
-    return Latent(z.reshape(noise.shape), self._context(params, r))
+    z = self._apply(Networks.sample_prior, params, r_tiled, _flatten(noise))
+    return Latent(z.reshape(noise.shape), r)
 
   def posterior(
     self,
@@ -108,21 +105,18 @@ class CGQN:
       _flatten(noise),
     )
     kl = jnp.sum(gaussian.kl(q, p), axis=(1, 2, 3, 4))
-    latent = Latent(z.reshape(noise.shape), self._context(params, r))
+    latent = Latent(z.reshape(noise.shape), r)
     return latent, kl.reshape(noise.shape[:2])
 
   def render(self, params: Params, latent: Latent, views: Array) -> Array:
     """Any views [B, T, V] of every sample: [S, B, T, H, W, 3], not clipped."""
     samples, batch = latent.z.shape[:2]
     chex.assert_shape(views, (batch, None, self.networks.view_size))
-    context = latent.context
-    if context is not None:
-      context = jnp.tile(context, (samples, 1, 1, 1))
     frames = self._apply(
       Networks.render,
       params,
       _flatten(latent.z),
-      context,
+      jnp.tile(latent.r, (samples, 1, 1, 1)),
       jnp.tile(views, (samples, 1, 1)),
     )
     return frames.reshape((samples, batch) + frames.shape[1:])
@@ -156,9 +150,7 @@ class CGQN:
       [S, B, T, H, W, 3] float32 mean frames, not clipped.
     """
     r = self.encode(params, context, context_mask)
-    latent = self.prior(
-      params, key, r, num_samples, example_id, first_sample
-    )
+    latent = self.prior(params, key, r, num_samples, example_id, first_sample)
     return self.render(params, latent, views)
 
   def elbo(
@@ -190,10 +182,7 @@ class CGQN:
     noise = self._noise(key, batch.weight.shape[0], batch.example_id, 1)[0]
     return self._apply(Networks.bound, params, batch, noise)
 
-  def _context(self, params: Params, r: Array) -> Array | None:
-    return self._apply(Networks.project_context, params, r)
-
-  def _apply(self, method, params: Params, *args):
+  def _apply(self, method: Callable, params: Params, *args: Any) -> Any:
     return self.networks.apply({'params': params}, *args, method=method)
 
   def _noise(

@@ -59,11 +59,26 @@ def load(
   model = build(config)
   folder = pathlib.Path(workdir) / 'checkpoints'
   with Checkpoints(folder, read_only=True) as checkpoints:
-    if step == 'best' and checkpoints.best_step is None:
-      step = 'latest'
+    step = _resolve(checkpoints, step)
     template = jax.eval_shape(model.init, jax.random.key(0))
     params = checkpoints.restore_params(template, step)
   return model, params, config
+
+
+def checkpoint_step(workdir: str | pathlib.Path, step: Step = 'best') -> int:
+  """The number of the checkpoint that `load` takes."""
+  folder = pathlib.Path(workdir) / 'checkpoints'
+  with Checkpoints(folder, read_only=True) as checkpoints:
+    return _resolve(checkpoints, step)
+
+
+def _resolve(checkpoints: Checkpoints, step: Step) -> int:
+  best, latest = checkpoints.best_step, checkpoints.latest_step
+  if latest is None:
+    raise ValueError(f'{checkpoints.path} holds no checkpoint')
+  if step == 'best':
+    return latest if best is None else best
+  return latest if step == 'latest' else step
 
 
 def _check_sizes(config: ConfigDict) -> None:

@@ -44,6 +44,7 @@ class Networks(nn.Module):
     latent = features * (1 if self.z_per_step else steps)
     if self.renderer_sees_context:
       self.context_projection = PatchConv(self.nf_enc, self.stride_to_hidden)
+      self.canvas_projection = PatchConv(self.nf_to_obs, 1)
       latent += self.nf_enc
     self.encoder = Encoder(self.encoder_widths)
     self.draw = ConvDraw(
@@ -73,10 +74,6 @@ class Networks(nn.Module):
     each = self.encoder(to_unit(scene.frames), views)
     return jnp.einsum('bnhwr,bn->bhwr', each, mask.astype(each.dtype))
 
-  def project_context(self, r: Array) -> Array | None:
-    """r -> what the renderer sees of the context, [B, h, w, E]."""
-    return self.context_projection(r) if self.renderer_sees_context else None
-
   def sample_prior(self, r: Array, noise: Array) -> Array:
     return self.draw.sample_prior(r, noise)
 
@@ -85,16 +82,23 @@ class Networks(nn.Module):
   ) -> tuple[Array, Normal, Normal]:
     return self.draw.infer(r, r_target, noise)
 
-  def render(self, z: Array, context: Array | None, views: Array) -> Array:
-    """z [B, K, h, w, Z], views [B, T, V] -> [B, T, H, W, 3]."""
+  def render(self, z: Array, r: Array, views: Array) -> Array:
+    """z [B, K, h, w, Z], r, views [B, T, V] -> [B, T, H, W, 3].
+
+    r [B, H/4, W/4, R] is used only where `renderer_sees_context`: projected
+    to the latent grid beside z, and as the canvas on which the writing starts.
+    """
     if not self.z_per_step:
       z = jnp.moveaxis(z, 1, -2)
       z = z.reshape(z.shape[:-2] + (-1,))[:, None]
-    if context is not None:
-      shape = z.shape[:-1] + context.shape[-1:]
-      context = jnp.broadcast_to(context[:, None], shape)
+    canvas = None
+    if self.renderer_sees_context:
+      context = self.context_projection(r)[:, None]
+      context = jnp.broadcast_to(context, z.shape[:-1] + context.shape[-1:])
       z = jnp.concatenate([z, context], axis=-1)
-    return self.renderer(z, embed_views(views, self.view_frequencies))
+      canvas = self.canvas_projection(r)
+    views = embed_views(views, self.view_frequencies)
+    return self.renderer(z, views, canvas)
 
   def bound(
     self, batch: Batch, noise: Array
@@ -103,5 +107,5 @@ class Networks(nn.Module):
     r = self.encode(batch.context, batch.context_mask)
     r_target = self.encode(batch.target, batch.target_mask)
     z, posterior, prior = self.infer(r, r_target, noise)
-    mean = self.render(z, self.project_context(r), batch.target.views)
+    mean = self.render(z, r, batch.target.views)
     return mean, z, posterior, prior

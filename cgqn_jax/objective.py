@@ -79,7 +79,9 @@ def elbo(
   )
   log_ratio = gaussian.log_prob(posterior, z) - gaussian.log_prob(prior, z)
   return Elbo(
-    log_likelihood=jnp.sum(log_likelihood * batch.target_mask, axis=1),
+    log_likelihood=jnp.sum(
+      jnp.where(batch.target_mask, log_likelihood, 0.0), axis=1
+    ),
     kl=jnp.sum(gaussian.kl(posterior, prior), axis=(1, 2, 3, 4)),
     log_ratio=jnp.sum(log_ratio, axis=1),
   )
@@ -108,7 +110,7 @@ def loss_and_metrics(
     return jnp.sum(weight * per_scene, axis=0) / total
 
   squared = jnp.mean((frames - mean) ** 2, axis=gaussian.EVENT_AXES)
-  squared = jnp.sum(squared * batch.target_mask, axis=1)
+  squared = jnp.sum(jnp.where(batch.target_mask, squared, 0.0), axis=1)
   constant = 0.5 * size * (gaussian.LOG_TWO_PI + jnp.log(pixel_variance))
   kl = gaussian.kl(posterior, prior)
   loss = average(bound.kl - bound.log_likelihood)

@@ -38,13 +38,16 @@ class Renderer(nn.Module):
     self.write = PatchDeconv(self.canvas, self.stride)
     self.output = PatchDeconv(3, self.output_stride)
 
-  def __call__(self, z: Array, views: Array) -> Array:
+  def __call__(
+    self, z: Array, views: Array, canvas: Array | None = None
+  ) -> Array:
     """Renders every query of every scene.
 
     Args:
       z: [B, K, h, w, F] what step k is fed; [B, 1, h, w, F] when every step
         is fed the same, as when the latents of all steps are concatenated.
       views: [B, T, V].
+      canvas: [B, H/4, W/4, canvas] to start from; empty by default.
 
     Returns:
       [B, T, H, W, 3] mean frames, linear (not clipped).
@@ -56,7 +59,7 @@ class Renderer(nn.Module):
       views.reshape((batch * targets, -1)), height, width
     )
 
-    def step(self: 'Renderer', carry: tuple, z_gates: Array, view_gates):
+    def step(self: 'Renderer', carry: tuple, z_gates: Array, view_gates: Array):
       state, canvas = carry
       state = self.lstm(state, z_gates + view_gates, self.decode(canvas))
       return (state, canvas + self.write(state[0])), None
@@ -71,9 +74,10 @@ class Renderer(nn.Module):
     if not self.z_per_step:
       z_gates = z_gates[:, 0]
     maps = (batch * targets, height, width)
-    canvas = jnp.zeros(
-      (maps[0], height * self.stride, width * self.stride, self.canvas)
-    )
+    if canvas is None:
+      size = (height * self.stride, width * self.stride)
+      canvas = jnp.zeros((batch, *size, self.canvas))
+    canvas = jnp.repeat(canvas, targets, axis=0)
     carry = (self.lstm.initial_carry(maps), canvas)
     (_, canvas), _ = scan(self, carry, z_gates, view_gates)
     frames = self.output(canvas)

@@ -5,15 +5,15 @@ is a `Video`: what is shown frame by frame, and how `to_frames` makes pixels
 of it once the frames that a batch needs have been picked.
 """
 
+from collections.abc import Callable
 import pathlib
 import re
-from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
+import numpy as np
 from PIL import Image
+import tensorflow_datasets as tfds
 
 from cgqn_jax.simulators import narratives
 from cgqn_jax.types import Array
@@ -171,7 +171,7 @@ class SimulatorSource:
 
 
 class FolderSource:
-  """Your own videos: <path>/<split>/<video>.npz or <path>/<split>/<video>/*.png.
+  """Your own videos: <path>/<split>/<video>.npz or .../<video>/*.png.
 
   An NPZ holds `frames` [N, H, W, 3] uint8 and, optionally, `views` [N, V]
   float32; a folder of images is a video in the order of their names. The

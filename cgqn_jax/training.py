@@ -10,8 +10,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from ml_collections import ConfigDict
+import optax
 
 from cgqn_jax import objective
 from cgqn_jax.parallel import AXIS
@@ -77,7 +77,11 @@ def make_update(model: Any, config: ConfigDict) -> Update:
     # A loss that is not finite must not pass either, even if its gradient is.
     poison = jnp.where(jnp.isfinite(metrics['loss']), 0.0, jnp.nan)
     grads = jax.tree.map(lambda g: g + poison, grads)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    # Adam's bias correction raises a Python float to an integer count.
+    with jax.numpy_dtype_promotion('standard'):
+      updates, opt_state = optimizer.update(
+        grads, state.opt_state, state.params
+      )
     params = optax.apply_updates(state.params, updates)
     ema_params = state.ema_params
     if ema_params is not None:
@@ -85,9 +89,9 @@ def make_update(model: Any, config: ConfigDict) -> Update:
         params, ema_params, 1 - config.ema_decay
       )
     metrics = metrics | {
-      'gradient_norm': optax.global_norm(grads),
-      'update_norm': optax.global_norm(updates),
-      'parameter_norm': optax.global_norm(params),
+      'gradient_norm': optax.tree.norm(grads),
+      'update_norm': optax.tree.norm(updates),
+      'parameter_norm': optax.tree.norm(params),
       'skipped': opt_state.total_notfinite,
       'skipped_in_a_row': opt_state.notfinite_count,
     }

@@ -1,8 +1,9 @@
-"""Narratives of 2D shapes (paper, section 4.1 and appendix B).
+r"""Narratives of 2D shapes (paper, section 4.1 and appendix B).
 
   python experiments/train.py --config=configs/narratives.py
       the paper's model and schedules on Traveling Salesman, 64x64.
-  python experiments/train.py --config=configs/narratives.py:preset=small,narrative=color_reaction
+  python experiments/train.py \
+      --config=configs/narratives.py:preset=small,narrative=color_reaction
       32x32 on a CPU, tens of minutes.
   ... :preset=smoke
       seconds; shows that everything runs, learns nothing worth a look.
@@ -135,6 +136,13 @@ def small(config: ConfigDict) -> None:
 
 def smoke(config: ConfigDict) -> None:
   """Seconds: tiny networks on a tiny dataset."""
+  config.model.draw_steps = 2
+  config.model.nf_to_hidden = 8
+  config.model.nf_enc = 8
+  config.model.nf_to_obs = 8
+  config.model.nf_dec = 8
+  config.validation_scenes = 8
+  config.log_every = 1
   config.num_steps = 20
   config.batch_size = 4
   config.data.tiny = True

@@ -16,10 +16,10 @@ import subprocess
 import sys
 from typing import Any
 
-import jax
-import numpy as np
 from absl import app, flags
+import jax
 from ml_collections import ConfigDict, config_flags
+import numpy as np
 
 from cgqn_jax import data, models, parallel, pictures, sources, training
 from cgqn_jax.checkpoints import Checkpoints
@@ -134,9 +134,7 @@ def _report(
   """Logs a step's metrics; stops a run that has gone wrong for good."""
   metrics, batch = previous
   metrics = jax.device_get(metrics)
-  progress.update(
-    step, loss=float(metrics['loss']), kl=float(metrics['kl'])
-  )
+  progress.update(step, loss=float(metrics['loss']), kl=float(metrics['kl']))
   if metrics['skipped_in_a_row'] >= config.max_skipped_in_a_row:
     ids = np.ravel(jax.device_get(batch.example_id)).tolist()
     raise FloatingPointError(

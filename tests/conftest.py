@@ -1,12 +1,20 @@
-"""Strict JAX on four CPU devices, and no data outside the tests' own folder."""
+"""Strict JAX on four CPU devices, no data outside the tests' own folder.
+
+And what many tests share: a CGQN of a few thousand parameters at 16x16.
+"""
 
 import atexit
+from collections.abc import Callable
 import os
 import pathlib
 import shutil
 import tempfile
+from typing import Any
 
 import jax
+from ml_collections import ConfigDict
+import numpy as np
+import pytest
 
 # TFDS reads its folder when it is imported, hence not a fixture.
 _DATA = tempfile.mkdtemp(prefix='cgqn_jax_tests_')
@@ -15,6 +23,12 @@ os.environ['TFDS_DATA_DIR'] = _DATA
 
 _CACHE = pathlib.Path(__file__).parents[1] / '.cache' / 'jax'
 
+# The time of the tests is that of compiling: a third of it without LLVM's
+# optimisations. Programs that the tests start inherit these.
+os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0')
+os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(_CACHE))
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.5')
+
 jax.config.update('jax_platforms', os.environ.get('JAX_PLATFORMS', 'cpu'))
 jax.config.update('jax_num_cpu_devices', 4)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
@@ -22,3 +36,86 @@ jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_compilation_cache_dir', str(_CACHE))
 # Shorter compilations cost less than the file would.
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+
+from cgqn_jax import models  # noqa: E402
+from cgqn_jax.types import Batch, Scene  # noqa: E402
+from configs import narratives  # noqa: E402
+
+
+@pytest.fixture(scope='session')
+def make_config() -> Callable[..., ConfigDict]:
+  """Makes the smoke config with a tiny model on simulated 16x16 frames."""
+
+  def make(arg: str = '', **model: Any) -> ConfigDict:
+    config = narratives.get_config(f'preset=smoke,{arg}')
+    config.num_steps = 20
+    config.batch_size = 4
+    config.data.source = 'simulator'
+    config.data.frame_size = 16
+    config.model.update(
+      draw_steps=2,
+      nf_to_hidden=4,
+      nf_enc=5,
+      nf_to_obs=4,
+      nf_dec=5,
+      nf_z=2,
+      kernel=3,
+      encoder_widths=(4, 5, 6, 6),
+    )
+    config.model.update(model)
+    return config
+
+  return make
+
+
+@pytest.fixture(scope='session')
+def make_params() -> Callable[[Any], Any]:
+  """Makes parameters of a model, biases too, without compiling anything."""
+
+  def make(model: Any) -> Any:
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+
+    def draw(x: jax.ShapeDtypeStruct) -> np.ndarray:
+      scale = np.sqrt(1 / np.prod(x.shape[:-1])) if x.shape[1:] else 0.3
+      return (scale * rng.standard_normal(x.shape)).astype(x.dtype)
+
+    return jax.tree.map(draw, shapes)
+
+  return make
+
+
+@pytest.fixture(scope='session')
+def make_batch() -> Callable[..., Batch]:
+  """Makes scenes of noise, [B, C] contexts and [B, T] targets, no padding."""
+
+  def make(
+    scenes: int = 3, context: int = 4, targets: int = 3, seed: int = 0
+  ) -> Batch:
+    rng = np.random.default_rng(seed)
+
+    def scene(views: int) -> Scene:
+      frames = rng.integers(0, 256, (scenes, views, 16, 16, 3), dtype=np.uint8)
+      times = rng.random((scenes, views, 1), dtype=np.float32)
+      return Scene(frames, times)
+
+    return Batch(
+      context=scene(context),
+      context_mask=np.ones((scenes, context), bool),
+      target=scene(targets),
+      target_mask=np.ones((scenes, targets), bool),
+      weight=np.ones(scenes, np.float32),
+      example_id=np.arange(scenes, dtype=np.int32) + 100,
+    )
+
+  return make
+
+
+@pytest.fixture(scope='session')
+def model(make_config: Callable) -> models.CGQN:
+  return models.build(make_config())
+
+
+@pytest.fixture(scope='session')
+def params(model: models.CGQN, make_params: Callable) -> Any:
+  return make_params(model)

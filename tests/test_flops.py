@@ -7,7 +7,6 @@ from jax import lax
 import jax.numpy as jnp
 import pytest
 
-from cgqn_jax import networks
 from cgqn_jax.flops import count_flops
 
 MATMUL = 2 * 4 * 8 * 16
@@ -134,10 +133,17 @@ def test_gradients_of_a_convolution_cost_a_convolution_each(stride, groups):
 
 
 def test_patches_times_kernel_cost_the_convolution():
-  kernel = zeros(5, 5, 3, 7)
-  for size in (4, 8):  # patches below the kernel's size, convolution above
-    flops = count_flops(networks.convolve, zeros(2, size, size, 3), kernel)
-    assert flops == 2 * (2 * size * size * 7) * (5 * 5 * 3)
+  def patches_product(x, kernel):
+    padded = jnp.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    patches = jnp.concatenate(
+      [padded[:, i : i + 4, j : j + 4] for i in range(5) for j in range(5)], -1
+    )
+    return patches @ kernel.reshape((-1, 7))
+
+  x, kernel = zeros(2, 4, 4, 3), zeros(5, 5, 3, 7)
+  expected = 2 * (2 * 4 * 4 * 7) * (5 * 5 * 3)
+  assert count_flops(patches_product, x, kernel) == expected
+  assert count_flops(convolve, x, kernel) == expected
 
 
 def test_gradient_of_a_matmul():

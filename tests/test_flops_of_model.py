@@ -4,14 +4,18 @@ import jax
 import jax.numpy as jnp
 
 from cgqn_jax.flops import count_flops
-from cgqn_jax.model import CGQN, Networks
+from cgqn_jax.model import CGQN
+from cgqn_jax.networks import Networks
 from cgqn_jax.types import Batch, Scene
 
 
 def cgqn_update(draw_steps: int):
-  """Loss and gradient of a narrow CGQN at 32x32, and its arguments."""
+  """Loss and gradient of a narrow CGQN, and its arguments.
+
+  At 64x64: below that the layers write a convolution out as a matrix on CPUs.
+  """
   net = Networks(
-    frame_size=32,
+    frame_size=64,
     view_size=1,
     draw_steps=draw_steps,
     nf_to_hidden=8,
@@ -29,7 +33,7 @@ def cgqn_update(draw_steps: int):
     view_frequencies=0,
   )
   cgqn = CGQN(net, lambda step: jnp.float32(0.5))
-  scene = Scene(jnp.zeros((2, 3, 32, 32, 3)), jnp.zeros((2, 3, 1)))
+  scene = Scene(jnp.zeros((2, 3, 64, 64, 3)), jnp.zeros((2, 3, 1)))
   mask = jnp.ones((2, 3), bool)
   ids = jnp.arange(2)
   batch = Batch(scene, mask, scene, mask, jnp.ones((2,)), ids)
@@ -55,7 +59,7 @@ def test_cgqn_equals_its_unrolled_form():
 
 def test_cgqn_draw_step_by_hand():
   """What one more DRAW step costs forwards; widths as in `cgqn_update`."""
-  scenes, targets, cells, kernel = 2, 3, 4 * 4, 5 * 5
+  scenes, targets, cells, kernel = 2, 3, 8 * 8, 5 * 5
   head = kernel * 8 * (2 * 3)
   prior = kernel * (3 + 8) * (4 * 8) + head
   posterior = kernel * (3 + 8 + 8) * (4 * 8) + head

@@ -17,55 +17,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 _DATASETS = pathlib.Path(__file__).resolve().parents[2] / 'datasets'
-
-_SQUARES = """
-import dataclasses, os, time
-import numpy as np
-import tensorflow_datasets as tfds
-
-@dataclasses.dataclass
-class Config(tfds.core.BuilderConfig):
-  bytes_per_example: int = 200
-  examples_per_second: float = 1000.0
-
-class Builder(tfds.core.ShardBasedBuilder):
-  VERSION = tfds.core.Version('1.0.0')
-  BUILDER_CONFIGS = [
-      Config(name='plain'),
-      Config(name='huge', bytes_per_example=10**15),
-  ]
-
-  def _info(self):
-    return self.dataset_info_from_configs(features=tfds.features.FeaturesDict({
-        'square': tfds.features.Tensor(
-            shape=(3,), dtype=np.int32, encoding='bytes'),
-        'example_id': tfds.features.Scalar(np.int64),
-    }))
-
-  def shards(self):
-    return {
-        'train': [range(i, i + 5) for i in range(0, 40, 5)],
-        'test': [range(0, 3), range(3, 5)],
-    }
-
-  def examples(self, split, ids):
-    with open(os.environ['SQUARES_LOG'], 'a') as log:
-      log.write(f'{split} {ids[0]}\\n')
-    for i in ids:
-      time.sleep(float(os.environ.get('SQUARES_SLEEP', '0')))
-      square = (np.arange(3) + i) ** 2 + (split == 'test')
-      yield {'square': square.astype(np.int32), 'example_id': i}
-
-  def _shard_iterators_per_split(self, dl_manager):
-    return {
-        split: [lambda s=split, r=ids: zip(r, self.examples(s, r))
-                for ids in shards]
-        for split, shards in self.shards().items()
-    }
-
-  def preview(self, path):
-    path.write_text(f'picture of {self.builder_config.name}')
-"""
+_SQUARES = pathlib.Path(__file__).with_name('squares_dataset_builder.py')
 
 
 class Place:
@@ -80,7 +32,7 @@ class Place:
     for name in 'build.py', 'shards.py':
       shutil.copy(_DATASETS / name, self.script.parent)
     builder = self.script.parent / 'squares' / 'squares_dataset_builder.py'
-    builder.write_text(_SQUARES)
+    shutil.copy(_SQUARES, builder)
     (builder.parent / 'README.md').write_text('Squares.')
     self.log = root / 'log'
 

@@ -1,0 +1,60 @@
+# make demo     a bare clone -> dataset, training, evaluation, pictures
+# make test     installs what the tests need and runs them
+# make sample   futures from the weights that the repository ships
+# make test-slow, make lint, make clean
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= runs/demo
+WEIGHTS := cgqn_jax/weights/traveling_salesman
+CONFIG := configs/narratives.py:preset=small
+.DEFAULT_GOAL := help
+export TF_CPP_MIN_LOG_LEVEL := 2
+
+.PHONY: help demo test test-slow sample lint clean
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+$(VENV)/installed: setup.py requirements.txt
+	@echo '== Installing into $(VENV): about 2 minutes'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'error: $(PYTHON) is older than 3.11; try make PYTHON=python3.12'; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo 'error: no venv module; on Debian: apt install python3-venv'; exit 1; }
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+demo: $(VENV)/installed
+	@echo '== 1/4 Dataset: Traveling Salesman at 32x32, 100,000 videos: about 2 minutes'
+	$(BIN)/python datasets/build.py narratives --config=traveling_salesman_32
+	@echo '== 2/4 Training on the CPU: about 11 minutes; the same command resumes'
+	$(BIN)/python experiments/train.py --config=$(CONFIG) --workdir=$(DEMO)
+	@echo '== 3/4 Evaluation on the test split: about 2 minutes'
+	$(BIN)/python experiments/evaluate.py --workdir=$(DEMO) --num_scenes=100
+	@echo '== 4/4 Pictures: half a minute'
+	$(BIN)/python experiments/sample.py --workdir=$(DEMO) --out=$(DEMO)/futures.gif
+	$(BIN)/python experiments/sample.py --workdir=$(DEMO) --context=15,20 \
+	  --queries=0:21:2 --out=$(DEMO)/backwards.png
+	@echo 'Look at $(DEMO)/futures.gif, $(DEMO)/backwards.png and $(DEMO)/eval/samples.png;'
+	@echo 'the numbers are in $(DEMO)/eval/metrics.json.'
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -q --durations=5
+
+test-slow: $(VENV)/installed
+	$(BIN)/python -m pytest -q -m slow --durations=0
+
+sample: $(VENV)/installed
+	$(BIN)/python experiments/sample.py --workdir=$(WEIGHTS) --source=simulator \
+	  --scenes=0:3 --out=samples.gif
+	$(BIN)/python experiments/sample.py --workdir=$(WEIGHTS) --source=simulator \
+	  --scenes=0:3 --queries=0:21:2 --out=samples.png
+
+lint: $(VENV)/installed
+	$(BIN)/python -m pip install -q ruff
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(VENV) .cache .pytest_cache

@@ -1,0 +1,200 @@
+"""All scores of a model on held-out scenes, with their anchors.
+
+Paper, sections 4.1 and 4.2; the protocol of a table is a plain dict, which
+`experiments/evaluate.py` fills and writes beside the numbers.
+"""
+
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+import tqdm
+
+from cgqn_jax import data, evaluation, judge, pictures
+from cgqn_jax.simulators.narratives import NARRATIVES
+
+_SHOWN = 4  # scenes on the sheet
+
+
+def evaluate(
+  model: Any, params: Any, config: ConfigDict, protocol: dict[str, Any]
+) -> tuple[dict[str, Any], np.ndarray]:
+  """All metrics as {name: value}, and the sheet of samples."""
+  keys = jax.random.split(jax.random.key(protocol['seed']), 2)
+  rows = [
+    *_score_samples(model, params, config, protocol, keys[0]),
+  ]
+  sheet = _sheet(model, params, config, protocol, keys[0])
+  metrics = _average([row for row, _ in rows])
+  metrics['mse_by_frame'] = np.mean([curve for _, curve in rows], 0).tolist()
+  metrics |= _score_bounds(model, params, config, protocol, keys[1])
+  return metrics, sheet
+
+
+def _countable(config: ConfigDict) -> bool:
+  """Whether the simulator can list the futures of these scenes."""
+  narrative = NARRATIVES.get(config.data.config)
+  return (
+    config.dataset == 'narratives'
+    and config.data.source != 'folder'
+    and narrative is not None
+    and narrative.alternatives is not None
+  )
+
+
+def _futures(
+  config: ConfigDict, split: str, batch: Any
+) -> tuple[np.ndarray, np.ndarray]:
+  """[B, F, T, H, W, 3] and counts [B]; F is 0 where none can be counted."""
+  if not _countable(config):
+    shape = batch.target.frames.shape
+    return np.zeros((shape[0], 0, *shape[1:]), np.uint8), np.zeros(
+      shape[0], int
+    )
+  seen = list(config.data.test_context)
+  hidden = np.setdiff1d(np.arange(config.data.num_frames), seen)
+  return judge.possible_futures(
+    config.data.config,
+    split,
+    batch.example_id,
+    seen,
+    hidden,
+    config.data.frame_size,
+  )
+
+
+def _score_samples(
+  model: Any, params: Any, config: ConfigDict, protocol: dict, key: Any
+) -> list[tuple[dict[str, Any], np.ndarray]]:
+  """A row of scores for each scene, and its error frame by frame."""
+  rows = []
+  num_scenes, size = protocol['num_scenes'], protocol['batch_size']
+  split, num_samples = protocol['split'], protocol['num_samples']
+  batches = data.test_batches(config, split, num_scenes, size)
+  bar = tqdm.tqdm(total=num_scenes, desc='samples', unit=' scenes')
+  for batch in batches:
+    futures, counts = _futures(config, split, batch)
+    drawn = evaluation.draw_samples(
+      model, params, key, batch, futures, num_samples
+    )
+    similarity = np.asarray(evaluation.ssim(drawn.best, batch.target.frames))
+    for b in np.flatnonzero(batch.weight):
+      errors = drawn.errors[:, b]
+      row = _sample_scores(errors, similarity[b], drawn.variance[b])
+      row |= _copy_last(config, batch, b)
+      if counts[b]:
+        its = futures[b, : counts[b]]
+        row |= judge.judge(drawn.distances[:, b, : counts[b]], its)
+        row |= judge.anchors(its, best_of(num_samples))
+      rows.append((row, errors[errors.mean(-1).argmin()]))
+    bar.update(int(np.sum(batch.weight)))
+  bar.close()
+  return rows
+
+
+def best_of(num_samples: int) -> list[int]:
+  return [n for n in evaluation.BEST_OF if n <= num_samples]
+
+
+def _sample_scores(
+  errors: np.ndarray, similarity: np.ndarray, variance: float
+) -> dict[str, float]:
+  """Of one scene's samples: errors [S, T], SSIM [T] of the best one."""
+  joint = errors.mean(-1)
+  best = errors[joint.argmin()]
+  scores = {
+    f'best_of_{n}': float(evaluation.best_of_n(joint, n))
+    for n in best_of(len(joint))
+  }
+  return scores | {
+    'best_psnr': float(evaluation.psnr(best).mean()),
+    'mean_psnr': float(evaluation.psnr(errors).mean()),
+    'best_ssim': float(similarity.mean()),
+    # Mean squared difference of two samples.
+    'diversity': float(2 * variance),
+  }
+
+
+def _copy_last(config: ConfigDict, batch: Any, b: int) -> dict[str, float]:
+  """MSE of repeating the latest context frame."""
+  context = config.data.test_context
+  if not context:
+    return {}
+  last = batch.context.frames[b, int(np.argmax(context))] / 255.0
+  truth = batch.target.frames[b] / 255.0
+  return {'copy_last_frame': float(np.mean((truth - last) ** 2))}
+
+
+def _score_bounds(
+  model: Any, params: Any, config: ConfigDict, protocol: dict, key: Any
+) -> dict[str, float]:
+  """Bounds over num_targets hidden frames at the schedule's final variance."""
+  variance = protocol['pixel_variance']
+  num_targets, size = protocol['num_targets'], protocol['batch_size']
+  rows = []
+  batches = data.test_batches(
+    config, protocol['split'], protocol['num_scenes'], size, num_targets
+  )
+  bar = tqdm.tqdm(total=protocol['num_scenes'], desc='bounds', unit=' scenes')
+  for batch in batches:
+    real = batch.weight > 0
+    its = evaluation.bounds(
+      model, params, key, batch, variance, protocol['num_draws']
+    )
+    rows.append(np.stack(its)[:, real])
+    bar.update(int(real.sum()))
+  bar.close()
+  _, kl, elbo, weighted = np.concatenate(rows, axis=1).mean(1).tolist()
+  dimensions = num_targets * 3 * config.data.frame_size**2
+  return {
+    'negative_elbo': -elbo,
+    'negative_elbo_per_target': -elbo / num_targets,
+    'bits_per_dimension': evaluation.bits_per_dimension(-elbo, dimensions),
+    'negative_importance_weighted': -weighted,
+    'kl': kl,
+  }
+
+
+def _sheet(
+  model: Any, params: Any, config: ConfigDict, protocol: dict, key: Any
+) -> np.ndarray:
+  """Truth, mean of the possible futures, and samples of a few scenes."""
+  count = min(_SHOWN, protocol['num_scenes'])
+  split = protocol['split']
+  batch = next(data.test_batches(config, split, count, count))
+  whole = data.whole_scenes(config, split, range(count))
+  samples = np.asarray(
+    jax.jit(model.sample, static_argnums=5)(
+      params,
+      key,
+      batch.context,
+      batch.context_mask,
+      whole.views,
+      3,
+      batch.example_id,
+    )
+  )
+  shown = np.linspace(0, whole.views.shape[1] - 1, 11).round().astype(int)
+  rows, labels = [], []
+  for b in range(count):
+    rows += [
+      pictures.to_uint8(whole.frames[b]),
+      *pictures.to_uint8(samples)[:, b],
+    ]
+    labels += [f'scene {b}', 'sample 1', 'sample 2', 'sample 3']
+  return pictures.sheet(
+    np.stack(rows)[:, shown],
+    labels,
+    [f'F{i + 1}' for i in shown],
+    context=np.isin(shown, config.data.test_context),
+  )
+
+
+def _average(rows: list[dict[str, Any]]) -> dict[str, Any]:
+  """Means over scenes; None counts for nothing, and stays where it is all."""
+  means = {}
+  for name in rows[0]:
+    values = [row[name] for row in rows if row.get(name) is not None]
+    means[name] = float(np.mean(values)) if values else None
+  return means

@@ -1,0 +1,58 @@
+"""Packs the weights of a run into a folder small enough to ship.
+
+  python experiments/export.py --workdir=W --out=cgqn_jax/weights/NAME
+
+The folder holds the config, one checkpoint without the optimiser's state (the
+averaged parameters where the run kept them), and the table of W/eval if there
+is one. `cgqn_jax.load`, sample.py and evaluate.py take it as a workdir.
+"""
+
+import pathlib
+import shutil
+import sys
+
+from absl import app, flags
+import jax.numpy as jnp
+
+from cgqn_jax import models
+from cgqn_jax.checkpoints import Checkpoints
+from cgqn_jax.types import TrainState
+from cgqn_jax.workdir import open_workdir
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a training.')
+_STEP = flags.DEFINE_string(
+  'step', 'best', "Checkpoint: a number, 'latest' or 'best'."
+)
+_OUT = flags.DEFINE_string('out', None, 'Folder to make.')
+
+
+def export() -> None:
+  """Reads the flags and writes the folder."""
+  out, workdir = pathlib.Path(_OUT.value), pathlib.Path(_WORKDIR.value)
+  if out.exists():
+    raise ValueError(f'{out} exists; remove it or choose another --out')
+  wanted = int(_STEP.value) if _STEP.value.isdigit() else _STEP.value
+  step = models.checkpoint_step(workdir, wanted)
+  _, params, config = models.load(workdir, step)
+  open_workdir(out, config)
+  state = TrainState(jnp.int32(step), params, (), None)
+  with Checkpoints(out / 'checkpoints') as checkpoints:
+    checkpoints.save(state, step, wait=True)
+  if (workdir / 'eval').is_dir():
+    shutil.copytree(workdir / 'eval', out / 'eval')
+  size = sum(p.stat().st_size for p in out.rglob('*') if p.is_file())
+  print(f'update {step:,} in {out}, {size / 1e6:.1f} MB')
+
+
+def main(argv: list[str]) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
+  try:
+    export()
+  except ValueError as error:
+    sys.exit(f'error: {error}')
+
+
+if __name__ == '__main__':
+  flags.mark_flags_as_required(['workdir', 'out'])
+  app.run(main)

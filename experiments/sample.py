@@ -1,0 +1,199 @@
+r"""Draws futures, pasts and anything between from a trained model.
+
+  python experiments/sample.py --workdir=W --context=0,5 --queries=0:21 \
+      --num_samples=4 --out=S.gif
+
+Any frames in, any frames out: forwards (--context=0,1,2 --queries=3:21),
+backwards (--context=15,20 --queries=0:15), in between, or one far frame
+(--queries=20). The suffix of --out decides: .png is a sheet (scenes and
+samples in rows, queries in columns), .gif shows the samples side by side,
+.npz holds the arrays.
+"""
+
+import sys
+
+from absl import app, flags
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+
+from cgqn_jax import data, models, pictures
+from cgqn_jax.types import Batch, Scene
+
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Folder of a training, or of shipped weights.'
+)
+_CONTEXT = flags.DEFINE_string(
+  'context',
+  None,
+  "Frames that the model sees, as 0,5 or 0:6 or '' for none; by default "
+  'those of the tables.',
+)
+_QUERIES = flags.DEFINE_string(
+  'queries', None, 'Frames to draw, as 6:21 or 20,0; by default all.'
+)
+_NUM_SAMPLES = flags.DEFINE_integer(
+  'num_samples', 4, 'Samples of each scene.', lower_bound=1
+)
+_SCENES = flags.DEFINE_string(
+  'scenes', '0', 'Scenes of the split, as 0 or 3,7 or 0:4.'
+)
+_SPLIT = flags.DEFINE_enum(
+  'split', 'test', ['train', 'validation', 'test'], 'Where scenes come from.'
+)
+_STEP = flags.DEFINE_string(
+  'step', 'best', "Checkpoint: a number, 'latest' or 'best'."
+)
+_SEED = flags.DEFINE_integer('seed', 0, 'Of the samples.')
+_SOURCE = flags.DEFINE_enum(
+  'source',
+  None,
+  ['tfds', 'simulator', 'folder'],
+  'Read scenes from here instead of where training read them.',
+)
+_FPS = flags.DEFINE_float('fps', 4.0, 'Frames a second of a GIF.')
+_OUT = flags.DEFINE_string('out', 'samples.gif', 'Picture to write.')
+
+
+def parse_frames(text: str, flag: str, count: int) -> list[int]:
+  """'0,5' or '0:21' or '0:21:5' or a mixture -> indices below `count`."""
+  frames = []
+  for part in filter(None, text.split(',')):
+    try:
+      numbers = [int(number) for number in part.split(':')]
+    except ValueError:
+      raise ValueError(
+        f'--{flag}={text}: {part!r} is no frame; give 3 or 0:21 or 0:21:5'
+      ) from None
+    if len(numbers) > 3:
+      raise ValueError(f'--{flag}={text}: {part!r} has too many colons')
+    frames += numbers if len(numbers) == 1 else range(*numbers)
+  for frame in frames:
+    if not 0 <= frame < count:
+      raise ValueError(
+        f'--{flag}={text}: there is no {frame}; it must be 0 to {count - 1}'
+      )
+  return frames
+
+
+def outside_training(config: ConfigDict, context: list[int]) -> str | None:
+  """Says so when a model was never trained on such a context."""
+  d = config.data
+  size = len(context)
+  if d.any_context_share > 0 and size <= d.max_context:
+    return None
+  early = all(frame < d.context_window for frame in context)
+  if early and d.min_context <= size <= d.max_context:
+    return None
+  trained = (
+    f'{d.min_context} to {d.max_context} of the first {d.context_window} frames'
+  )
+  if d.any_context_share > 0:
+    trained += f', or 0 to {d.max_context} of all'
+  return (
+    f'note: the model was trained on {trained}; this context of {size} is '
+    'outside of that'
+  )
+
+
+def gather(
+  config: ConfigDict,
+  split: str,
+  scenes: list[int],
+  context: list[int],
+  queries: list[int],
+) -> tuple[Batch, np.ndarray]:
+  """Those scenes with that context; true frames [B, Q, H, W, 3] beside."""
+  everything = data.whole_scenes(config, split, scenes)
+  frames, views = everything
+
+  def rows(index: list[int]) -> Scene:
+    index = np.array(index, int)
+    return Scene(frames[:, index], views[:, index])
+
+  # One padded slot stands for an empty context.
+  seen, mask = rows(context or [0]), bool(context)
+  target = rows(queries)
+  batch = Batch(
+    context=seen,
+    context_mask=np.full(seen.views.shape[:2], mask),
+    target=target,
+    target_mask=np.ones(target.views.shape[:2], bool),
+    weight=np.ones(len(scenes), np.float32),
+    example_id=np.array(scenes, np.int32),
+  )
+  return batch, target.frames
+
+
+def draw() -> None:
+  """Reads the flags, samples, writes the picture."""
+  path = pictures.check_path(_OUT.value)
+  step = _STEP.value
+  step = int(step) if step.isdigit() else step
+  model, params, config = models.load(_WORKDIR.value, step)
+  if _SOURCE.value:
+    config.data.source = _SOURCE.value
+  count = config.data.num_frames
+  context = list(config.data.test_context)
+  if _CONTEXT.value is not None:
+    context = parse_frames(_CONTEXT.value, 'context', count)
+  queries = list(range(count))
+  if _QUERIES.value is not None:
+    queries = parse_frames(_QUERIES.value, 'queries', count)
+  if not queries:
+    raise ValueError('--queries names no frame')
+  scenes = parse_frames(_SCENES.value, 'scenes', 10**9)
+  if warning := outside_training(config, context):
+    print(warning, file=sys.stderr)
+  batch, truth = gather(config, _SPLIT.value, scenes, context, queries)
+  sample = jax.jit(model.sample, static_argnums=5)
+  samples = sample(
+    params,
+    jax.random.key(_SEED.value),
+    batch.context,
+    batch.context_mask,
+    batch.target.views,
+    _NUM_SAMPLES.value,
+    batch.example_id,
+  )
+  # Truth first, then its samples, scene by scene.
+  rows = np.concatenate(
+    [pictures.to_uint8(truth)[None], pictures.to_uint8(samples)]
+  )
+  rows = np.swapaxes(rows, 0, 1).reshape((-1, *rows.shape[2:]))
+  names = ['truth'] + [f'sample {i + 1}' for i in range(_NUM_SAMPLES.value)]
+  labels = [
+    name if len(scenes) == 1 else f'{scene}: {name}'
+    for scene in scenes
+    for name in names
+  ]
+  pictures.save(
+    path,
+    rows,
+    row_labels=labels,
+    column_labels=[f'F{frame + 1}' for frame in queries],
+    context=np.isin(queries, context),
+    fps=_FPS.value,
+    arrays={
+      'samples': np.asarray(samples),
+      'truth': np.asarray(truth),
+      'queries': np.array(queries),
+      'context': np.array(context),
+      'scenes': np.array(scenes),
+    },
+  )
+  print(f'{len(scenes)} scene(s), {_NUM_SAMPLES.value} samples each: {path}')
+
+
+def main(argv: list[str]) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
+  try:
+    draw()
+  except ValueError as error:
+    sys.exit(f'error: {error}')
+
+
+if __name__ == '__main__':
+  flags.mark_flags_as_required(['workdir'])
+  app.run(main)
