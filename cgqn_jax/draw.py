@@ -6,13 +6,22 @@ array, so both passes are pure functions without a random key.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from cgqn_jax import gaussian
-from cgqn_jax.layers import Conv, ConvLSTM, PatchConv
+from cgqn_jax.layers import ConvLSTM, PatchConv, RecurrentConv
 from cgqn_jax.types import Array, Normal
+
+
+class _Weights(NamedTuple):
+  """What is the same in every step of one of the two nets."""
+
+  static: Array
+  recurrent: Array
+  head: Array
 
 
 class ConvDraw(nn.Module):
@@ -34,26 +43,34 @@ class ConvDraw(nn.Module):
     self.prior_lstm = ConvLSTM(
       self.hidden, self.encoding, self.latent, self.kernel
     )
-    self.prior_head = Conv(2 * self.latent, self.kernel)
+    self.prior_head = RecurrentConv(self.hidden, 2 * self.latent, self.kernel)
     fed = self.hidden if self.posterior_sees_prior else 0
     self.posterior_projection = PatchConv(self.encoding, self.stride)
     self.posterior_lstm = ConvLSTM(
       self.hidden, self.encoding, self.latent + fed, self.kernel
     )
-    self.posterior_head = Conv(2 * self.latent, self.kernel)
+    self.posterior_head = RecurrentConv(
+      self.hidden, 2 * self.latent, self.kernel
+    )
 
   def sample_prior(self, r: Array, noise: Array) -> Array:
     """r [B, H/4, W/4, R], noise [B, K, h, w, Z] -> z [B, K, h, w, Z]."""
-    static = self.prior_lstm.static_gates(self.prior_projection(r))
+    grid = noise.shape[2:4]
+    prior = _Weights(
+      static=self.prior_lstm.static_gates(self.prior_projection(r)),
+      recurrent=self.prior_lstm.recurrent_operator(*grid),
+      head=self.prior_head.operator(*grid),
+    )
 
-    def step(self: 'ConvDraw', carry: tuple, eps: Array, static: Array):
+    def step(self: 'ConvDraw', carry: tuple, eps: Array, prior: _Weights):
       state, z = carry
-      state = self.prior_lstm(state, static, z)
-      z = gaussian.sample(gaussian.from_head(self.prior_head(state[0])), eps)
+      state = self.prior_lstm(state, z, prior.static, prior.recurrent)
+      head = self.prior_head(state[0], prior.head)
+      z = gaussian.sample(gaussian.from_head(head), eps)
       return (state, z), z
 
     carry = (self._zero_state(noise), jnp.zeros_like(noise[:, 0]))
-    return _over_steps(step, static_inputs=1)(self, carry, noise, static)[1]
+    return _over_steps(step, broadcast=1)(self, carry, noise, prior)[1]
 
   def infer(
     self, r: Array, r_target: Array, noise: Array
@@ -69,45 +86,55 @@ class ConvDraw(nn.Module):
       z [B, K, h, w, Z] and the normals q_k, p_k of every step, both given
       the same z_<k ~ q.
     """
-    prior_static = self.prior_lstm.static_gates(self.prior_projection(r))
-    posterior_static = self.posterior_lstm.static_gates(
-      self.posterior_projection(jnp.concatenate([r, r_target], axis=-1))
+    grid = noise.shape[2:4]
+    both = jnp.concatenate([r, r_target], axis=-1)
+    prior = _Weights(
+      static=self.prior_lstm.static_gates(self.prior_projection(r)),
+      recurrent=self.prior_lstm.recurrent_operator(*grid),
+      head=self.prior_head.operator(*grid),
+    )
+    posterior = _Weights(
+      static=self.posterior_lstm.static_gates(self.posterior_projection(both)),
+      recurrent=self.posterior_lstm.recurrent_operator(*grid),
+      head=self.posterior_head.operator(*grid),
     )
 
     def step(
       self: 'ConvDraw',
       carry: tuple,
       eps: Array,
-      p_static: Array,
-      q_static: Array,
+      prior: _Weights,
+      posterior: _Weights,
     ):
       p_state, q_state, z = carry
-      p_state = self.prior_lstm(p_state, p_static, z)
-      prior = gaussian.from_head(self.prior_head(p_state[0]))
+      p_state = self.prior_lstm(p_state, z, prior.static, prior.recurrent)
+      q_input = z
       if self.posterior_sees_prior:
         q_input = jnp.concatenate([z, p_state[0]], axis=-1)
-      else:
-        q_input = z
-      q_state = self.posterior_lstm(q_state, q_static, q_input)
-      posterior = gaussian.from_head(self.posterior_head(q_state[0]))
-      z = gaussian.sample(posterior, eps)
-      return (p_state, q_state, z), (z, posterior, prior)
+      q_state = self.posterior_lstm(
+        q_state, q_input, posterior.static, posterior.recurrent
+      )
+      q = gaussian.from_head(self.posterior_head(q_state[0], posterior.head))
+      z = gaussian.sample(q, eps)
+      return (p_state, q_state, z), (z, q, p_state[0])
 
     zeros = self._zero_state(noise)
     carry = (zeros, zeros, jnp.zeros_like(noise[:, 0]))
-    scan = _over_steps(step, static_inputs=2)
-    return scan(self, carry, noise, prior_static, posterior_static)[1]
+    scan = _over_steps(step, broadcast=2)
+    _, (z, q, hidden) = scan(self, carry, noise, prior, posterior)
+    # No step waits for the prior's densities: all at once.
+    return z, q, gaussian.from_head(self.prior_head(hidden, prior.head))
 
   def _zero_state(self, noise: Array) -> tuple[Array, Array]:
     return self.prior_lstm.initial_carry((noise.shape[0], *noise.shape[2:4]))
 
 
-def _over_steps(step: Callable, static_inputs: int) -> Callable:
+def _over_steps(step: Callable, broadcast: int) -> Callable:
   """Scans `step` over axis 1 (K) of the noise; weights shared over steps."""
   return nn.scan(
     step,
     variable_broadcast='params',
     split_rngs={'params': False},
-    in_axes=(1,) + (nn.broadcast,) * static_inputs,
+    in_axes=(1,) + (nn.broadcast,) * broadcast,
     out_axes=1,
   )

@@ -42,41 +42,54 @@ def plain_convolutions() -> Iterator[None]:
 
 def convolve(x: Array, kernel: Array) -> Array:
   """Stride-1 SAME convolution of [..., h, w, I] with [k, k, I, O], k odd."""
+  return apply(x, operator(kernel, *x.shape[-3:-1]))
+
+
+def operator(kernel: Array, height: int, width: int) -> Array:
+  """A kernel [k, k, I, O] in the form that is fastest on such a map.
+
+  The kernel itself, or a matrix [h w I, h w O]. Make it once, outside of a
+  scan, and `apply` it in every step.
+  """
+  plain = _PLAIN.get() or jax.default_backend() != 'cpu'
+  size, _, inputs, outputs = kernel.shape
+  if plain or min(height, width) >= size:
+    return kernel
+  taps = jnp.asarray(_taps(height, width, size))
+  matrix = taps @ kernel.reshape((size * size, inputs * outputs))
+  cells = height * width
+  matrix = matrix.reshape((cells, cells, inputs, outputs)).swapaxes(1, 2)
+  return matrix.reshape((cells * inputs, cells * outputs))
+
+
+def apply(x: Array, operator: Array) -> Array:
+  """Convolves [..., h, w, I] with what `operator` made: [..., h, w, O]."""
   maps = x.reshape((-1,) + x.shape[-3:])
-  if _PLAIN.get() or jax.default_backend() != 'cpu':
-    out = _native(maps, kernel)
-  elif min(maps.shape[1:3]) < kernel.shape[0]:
-    out = _matrix_product(maps, kernel)
+  count, height, width, _ = maps.shape
+  if operator.ndim == 2:
+    out = maps.reshape((count, -1)) @ operator
+    out = out.reshape((count, height, width, -1))
+  elif _PLAIN.get() or jax.default_backend() != 'cpu':
+    out = _native(maps, operator)
   else:
-    out = _convolve_on_cpu(maps, kernel)
-  return out.reshape(x.shape[:-1] + kernel.shape[-1:])
+    out = _convolve_on_cpu(maps, operator)
+  return out.reshape(x.shape[:-1] + out.shape[-1:])
+
+
+@functools.cache
+def _taps(height: int, width: int, size: int) -> np.ndarray:
+  """Which tap leads from each cell to each cell: one-hot [(h w)^2, size^2]."""
+  cells = np.stack(np.mgrid[:height, :width], -1).reshape((-1, 2))
+  tap = cells[:, None] - cells[None] + size // 2
+  inside = np.all((tap >= 0) & (tap < size), axis=-1)
+  index = np.where(inside, tap[..., 0] * size + tap[..., 1], size * size)
+  return np.eye(size * size + 1, dtype=np.float32)[index.ravel(), :-1]
 
 
 def _native(x: Array, kernel: Array) -> Array:
   return jax.lax.conv_general_dilated(
     x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
   )
-
-
-def _matrix_product(x: Array, kernel: Array) -> Array:
-  """The same, the kernel written out as a matrix [h w I, h w O]."""
-  count, height, width, inputs = x.shape
-  size, outputs = kernel.shape[0], kernel.shape[-1]
-  taps = kernel.reshape((size * size, inputs, outputs))
-  taps = jnp.concatenate([taps, jnp.zeros_like(taps[:1])])
-  matrix = taps[_tap_index(height, width, size)].swapaxes(1, 2)
-  matrix = matrix.reshape((height * width * inputs, -1))
-  out = x.reshape((count, -1)) @ matrix
-  return out.reshape((count, height, width, outputs))
-
-
-@functools.cache
-def _tap_index(height: int, width: int, size: int) -> np.ndarray:
-  """The tap from each cell to each cell, [h w, h w]; size^2 for none."""
-  cells = np.stack(np.mgrid[:height, :width], -1).reshape((-1, 2))
-  tap = cells[:, None] - cells[None] + size // 2
-  inside = np.all((tap >= 0) & (tap < size), axis=-1)
-  return np.where(inside, tap[..., 0] * size + tap[..., 1], size * size)
 
 
 @jax.custom_vjp
@@ -92,27 +105,25 @@ def _backward(
   saved: tuple[Array, Array], cotangent: Array
 ) -> tuple[Array, Array]:
   x, kernel = saved
+  size, _, inputs, outputs = kernel.shape
+  height, width, pad = x.shape[1], x.shape[2], size // 2
   flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-  kernel_bar = jnp.einsum(
-    'nhwp,nhwo->po', _patches(x, kernel.shape[0]), cotangent
+  padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+  flat = cotangent.reshape((-1, outputs))
+  # One matrix product a tap: in a scan the convolution that XLA derives for
+  # this falls to the naive path.
+  kernel_bar = [
+    padded[:, i : i + height, j : j + width].reshape((-1, inputs)).T @ flat
+    for i in range(size)
+    for j in range(size)
+  ]
+  return (
+    _native(cotangent, flipped),
+    jnp.stack(kernel_bar).reshape(kernel.shape),
   )
-  return _native(cotangent, flipped), kernel_bar.reshape(kernel.shape)
 
 
 _convolve_on_cpu.defvjp(_forward, _backward)
-
-
-def _patches(x: Array, size: int) -> Array:
-  """[n, h, w, I] -> [n, h, w, size size I], zeros beyond the border."""
-  height, width, pad = x.shape[1], x.shape[2], size // 2
-  padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-  # Columns, then rows: 2 size slices to compile instead of size^2.
-  columns = jnp.concatenate(
-    [padded[:, :, j : j + width] for j in range(size)], axis=-1
-  )
-  return jnp.concatenate(
-    [columns[:, i : i + height] for i in range(size)], axis=-1
-  )
 
 
 def add_bias(x: Array, bias: Array) -> Array:
@@ -132,6 +143,26 @@ class Conv(nn.Module):
     kernel = self.param('kernel', KERNEL_INIT, shape)
     bias = self.param('bias', nn.initializers.zeros_init(), shape[-1:])
     return add_bias(convolve(x, kernel), bias)
+
+
+class RecurrentConv(nn.Module):
+  """The same for use in every step of a scan: its operator is made before."""
+
+  inputs: int
+  features: int
+  size: int
+
+  def setup(self) -> None:
+    shape = (self.size, self.size, self.inputs, self.features)
+    self.kernel = self.param('kernel', KERNEL_INIT, shape)
+    self.bias = self.param('bias', nn.initializers.zeros_init(), shape[-1:])
+
+  def operator(self, height: int, width: int) -> Array:
+    """What `__call__` wants, see `operator`."""
+    return operator(self.kernel, height, width)
+
+  def __call__(self, x: Array, operator: Array) -> Array:
+    return add_bias(apply(x, operator), self.bias)
 
 
 class PatchConv(nn.Module):
@@ -217,20 +248,29 @@ class ConvLSTM(nn.Module):
     maps = convolve(basis, self.kernel[:, :, last - width_v : last])
     return jnp.einsum('...v,vhwg->...hwg', views, maps)
 
+  def recurrent_operator(self, height: int, width: int) -> Array:
+    """The operator of [inputs ; h]: make it before the scan, see `operator`."""
+    return operator(self.kernel[:, :, self.static_features :], height, width)
+
   def initial_carry(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
     """Zero (h, c) for maps [*shape, features]."""
     zeros = jnp.zeros(shape + (self.features,))
     return zeros, zeros
 
   def __call__(
-    self, carry: tuple[Array, Array], static: Array, inputs: Array
+    self,
+    carry: tuple[Array, Array],
+    inputs: Array,
+    static: Array,
+    recurrent: Array,
   ) -> tuple[Array, Array]:
-    """One step: (h, c), gates of the static part, inputs -> (h, c)."""
+    """One step (h, c), inputs -> (h, c).
+
+    static: the gates of the static part; recurrent: `recurrent_operator`.
+    """
     h, c = carry
     dynamic = jnp.concatenate([inputs, h], axis=-1)
-    gates = static + convolve(
-      dynamic, self.kernel[:, :, self.static_features :]
-    )
+    gates = static + apply(dynamic, recurrent)
     i, f, o, g = jnp.split(gates, 4, axis=-1)
     # +1 on the forget gate: remember by default (not in the paper's table).
     c = nn.sigmoid(f + 1) * c + nn.sigmoid(i) * jnp.tanh(g)

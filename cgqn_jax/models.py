@@ -82,6 +82,13 @@ def _resolve(checkpoints: Checkpoints, step: Step) -> int:
 
 
 def _check_sizes(config: ConfigDict) -> None:
+  kernel, widths = config.model.kernel, config.model.encoder_widths
+  if kernel < 1 or kernel % 2 == 0:
+    raise ValueError(f'model.kernel is {kernel}; it must be odd')
+  if len(widths) != 4:
+    raise ValueError(
+      f'model.encoder_widths is {tuple(widths)}; the encoder has 4 layers'
+    )
   size = config.data.frame_size
   hidden, canvas = config.model.stride_to_hidden, config.model.stride_to_obs
   unit = 4 * hidden

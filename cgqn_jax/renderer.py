@@ -59,16 +59,29 @@ class Renderer(nn.Module):
       views.reshape((batch * targets, -1)), height, width
     )
 
-    def step(self: 'Renderer', carry: tuple, z_gates: Array, view_gates: Array):
+    recurrent = self.lstm.recurrent_operator(height, width)
+
+    def step(
+      self: 'Renderer',
+      carry: tuple,
+      z_gates: Array,
+      view_gates: Array,
+      recurrent: Array,
+    ):
       state, canvas = carry
-      state = self.lstm(state, z_gates + view_gates, self.decode(canvas))
+      static = z_gates + view_gates
+      state = self.lstm(state, self.decode(canvas), static, recurrent)
       return (state, canvas + self.write(state[0])), None
 
     scan = nn.scan(
       step,
       variable_broadcast='params',
       split_rngs={'params': False},
-      in_axes=(1 if self.z_per_step else nn.broadcast, nn.broadcast),
+      in_axes=(
+        1 if self.z_per_step else nn.broadcast,
+        nn.broadcast,
+        nn.broadcast,
+      ),
       length=self.steps,
     )
     if not self.z_per_step:
@@ -79,6 +92,6 @@ class Renderer(nn.Module):
       canvas = jnp.zeros((batch, *size, self.canvas))
     canvas = jnp.repeat(canvas, targets, axis=0)
     carry = (self.lstm.initial_carry(maps), canvas)
-    (_, canvas), _ = scan(self, carry, z_gates, view_gates)
+    (_, canvas), _ = scan(self, carry, z_gates, view_gates, recurrent)
     frames = self.output(canvas)
     return frames.reshape((batch, targets) + frames.shape[1:])

@@ -154,9 +154,9 @@ class Progress:
       self._show(self._line(step, loss, kl), end=step == self._total)
 
   def rates(self) -> dict[str, float]:
-    """Returns updates_per_second and data_share; NaN before two updates."""
+    """Returns updates_per_second and data_share; {} before two updates."""
     if len(self._marks) < 2:
-      return {'updates_per_second': math.nan, 'data_share': math.nan}
+      return {}
     (t0, n0, w0), (t1, n1, w1) = self._marks[0], self._marks[-1]
     return {
       'updates_per_second': (n1 - n0) / (t1 - t0),
@@ -170,7 +170,7 @@ class Progress:
   def _line(self, step: int, loss: float, kl: float) -> str:
     parts = [f'{step:,}/{self._total:,}', f'loss {loss:.4g}', f'kl {kl:.4g}']
     rates = self.rates()
-    speed = rates['updates_per_second']
+    speed = rates.get('updates_per_second', 0)
     if speed > 0:
       left = datetime.timedelta(seconds=round((self._total - step) / speed))
       parts += [

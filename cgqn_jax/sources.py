@@ -216,10 +216,12 @@ class FolderSource:
     _check_frames(self._config, frames.shape, path)
     if views is None:
       views = timestamps(len(frames))
-    if frames.dtype != np.uint8 or len(views) != len(frames):
+    expected = (wanted, self._config.data.view_size)
+    if frames.dtype != np.uint8 or views.shape != expected:
       raise ValueError(
-        f'{path}: frames are {frames.dtype}{list(frames.shape)}, views '
-        f'{list(views.shape)}; frames must be uint8, with one view each'
+        f'{path}: frames are {frames.dtype}, views {list(views.shape)}; frames '
+        f'must be uint8, views {list(expected)} (data.num_frames and '
+        'data.view_size)'
       )
     return Video(frames, (), views, index)
 

@@ -21,17 +21,10 @@ Update = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]
 
 
 def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
-  """Adam behind a global-norm clip, skipping updates that are not finite.
-
-  config.optimizer: learning_rate -> final_learning_rate linearly over
-    decay_steps (of a 400,000-step run), b1, b2, eps, clip_norm.
-  """
+  """Adam behind a global-norm clip, skipping updates that are not finite."""
   options = config.optimizer
   learning_rate = objective.schedule(
-    (0, options.decay_steps),
-    (options.learning_rate, options.final_learning_rate),
-    'linear',
-    config.num_steps,
+    num_steps=config.num_steps, **dict(config.learning_rate)
   )
   adam = optax.chain(
     optax.clip_by_global_norm(options.clip_norm),

@@ -105,10 +105,14 @@ def paper(narrative: str) -> ConfigDict:
   config.pixel_variance.values = (2.0, 0.5)
   config.pixel_variance.interpolation = 'linear'
 
+  # Choice: GQN's. Like the pixel-variance's, its boundaries are those of a
+  # 400,000-step run and shrink with num_steps.
+  config.learning_rate = ConfigDict()
+  config.learning_rate.boundaries = (0, 1_600_000)
+  config.learning_rate.values = (5e-4, 5e-5)
+  config.learning_rate.interpolation = 'linear'
+
   config.optimizer = ConfigDict()
-  config.optimizer.learning_rate = 5e-4  # choice: GQN's
-  config.optimizer.final_learning_rate = 5e-5
-  config.optimizer.decay_steps = 1_600_000
   config.optimizer.b1 = 0.9
   config.optimizer.b2 = 0.999
   config.optimizer.eps = 1e-8
@@ -126,12 +130,28 @@ def paper(narrative: str) -> ConfigDict:
 
 def small(config: ConfigDict) -> None:
   """32x32, for a CPU; the switches that are not the paper's are on."""
-  config.num_steps = 6_000
+  config.num_steps = 3_000
   config.batch_size = 16
   config.data.frame_size = 32
   config.data.min_context = min(3, config.data.min_context)
   config.data.max_context = 6
   config.data.any_context_share = 0.5
+  config.model.nf_to_hidden = 32
+  config.model.nf_enc = 64
+  config.model.nf_to_obs = 64
+  config.model.nf_dec = 32
+  config.model.encoder_widths = (16, 32, 64, 64)
+  config.model.renderer_sees_context = True
+  config.model.view_frequencies = 4
+  # A small frame has a quarter of the pixels: the same error is worth fewer
+  # nats, so the variance is lower.
+  config.pixel_variance.boundaries = (0,)
+  config.pixel_variance.values = (0.1,)
+  config.learning_rate.boundaries = (0, 20_000, 400_000)
+  config.learning_rate.values = (0.0, 1e-3, 5e-5)
+  config.checkpoint_every = 500
+  config.validate_every = 500
+  config.picture_every = 1_000
 
 
 def smoke(config: ConfigDict) -> None:

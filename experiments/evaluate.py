@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import app, flags
 
-from cgqn_jax import models, pictures, scoring
+from cgqn_jax import models, pictures, scoring, sources
 from cgqn_jax.workdir import replace_text, versions
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a training.')
@@ -110,12 +110,13 @@ def run() -> None:
   if _SOURCE.value:
     config.data.source = _SOURCE.value
   hidden = config.data.num_frames - len(config.data.test_context)
+  num_scenes = len(sources.open_source(config, _SPLIT.value))
   protocol = {
     'model': config.model.name,
     'dataset': f'{config.dataset}/{config.data.config}',
     'split': _SPLIT.value,
     'step': models.checkpoint_step(workdir, step),
-    'num_scenes': _NUM_SCENES.value,
+    'num_scenes': min(_NUM_SCENES.value, num_scenes),
     'num_samples': _NUM_SAMPLES.value,
     'num_draws': _NUM_DRAWS.value,
     'batch_size': _BATCH_SIZE.value,

@@ -65,8 +65,10 @@ def parse_frames(text: str, flag: str, count: int) -> list[int]:
       raise ValueError(
         f'--{flag}={text}: {part!r} is no frame; give 3 or 0:21 or 0:21:5'
       ) from None
-    if len(numbers) > 3:
-      raise ValueError(f'--{flag}={text}: {part!r} has too many colons')
+    if len(numbers) > 3 or numbers[2:] == [0]:
+      raise ValueError(
+        f'--{flag}={text}: {part!r} is no range; give 0:21 or 0:21:5'
+      )
     frames += numbers if len(numbers) == 1 else range(*numbers)
   for frame in frames:
     if not 0 <= frame < count:
@@ -143,6 +145,8 @@ def draw() -> None:
   if not queries:
     raise ValueError('--queries names no frame')
   scenes = parse_frames(_SCENES.value, 'scenes', 10**9)
+  if not scenes:
+    raise ValueError('--scenes names no scene')
   if warning := outside_training(config, context):
     print(warning, file=sys.stderr)
   batch, truth = gather(config, _SPLIT.value, scenes, context, queries)

@@ -140,7 +140,7 @@ def _report(
     raise FloatingPointError(
       f'the loss or its gradient was not finite in '
       f'{int(metrics["skipped_in_a_row"])} updates in a row, the last of them '
-      f'update {step} on examples {ids}; lower optimizer.learning_rate or '
+      f'update {step} on examples {ids}; lower learning_rate.values or '
       'raise pixel_variance'
     )
   if step % config.log_every == 0 or step in (1, config.num_steps):
@@ -237,6 +237,20 @@ def clean_errors() -> Any:
     sys.exit(error.returncode or 1)
 
 
+def parse_flags(argv: list[str]) -> list[str]:
+  """Reads the command line; a mistake in it is one line, too."""
+  try:
+    rest, _ = flags.FLAGS(argv), _CONFIG.value
+  except AttributeError as error:
+    name = str(error).strip('"\'')
+    sys.exit(f'error: the config has no field {name!r}')
+  except (flags.Error, OSError) as error:
+    # A config file's own error comes with its traceback.
+    lines = [line.strip() for line in str(error).splitlines()]
+    sys.exit(f'error: {[line for line in lines if line][-1]}')
+  return rest
+
+
 if __name__ == '__main__':
   flags.mark_flags_as_required(['config'])
-  app.run(main)
+  app.run(main, flags_parser=parse_flags)

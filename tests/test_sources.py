@@ -189,14 +189,14 @@ def test_views_of_one_s_own(folder, tmp_path):
         'frames': np.zeros((5, 16, 16, 3), np.uint8),
         'views': np.zeros((3, 1)),
       },
-      'one view each',
+      r'views \[3, 1\]; .* views \[5, 1\]',
     ),
     (
       {
         'frames': np.zeros((5, 16, 16, 3), np.uint8),
         'views': np.zeros((5, 7)),
       },
-      'data.view_size',
+      r'views \[5, 7\]; .* views \[5, 1\] .*data.view_size',
     ),
   ],
 )

@@ -1,0 +1,133 @@
+"""A finished tiny run, and programs started without their 3 s of imports."""
+
+from collections.abc import Callable
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from typing import NamedTuple
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+# 12 updates of a tiny model on 16x16 frames, a checkpoint every 4.
+TINY = (
+  '--config=configs/narratives.py:preset=smoke',
+  '--config.num_steps=12',
+  '--config.checkpoint_every=4',
+  '--config.validate_every=6',
+  '--config.log_every=1',
+  '--config.keep_checkpoints=4',
+  '--config.batch_size=4',
+  '--config.validation_scenes=6',
+  '--config.ema_decay=0.9',
+  '--config.data.source=simulator',
+  '--config.data.frame_size=16',
+  '--config.data.num_targets=2',
+  '--config.model.kernel=3',
+  '--config.model.draw_steps=2',
+  '--config.model.nf_to_hidden=4',
+  '--config.model.nf_enc=4',
+  '--config.model.nf_to_obs=4',
+  '--config.model.nf_dec=4',
+)
+
+# Imports once, then forks a process for each command line: JAX starts its
+# threads only when it computes. What runs is the whole program, from its
+# flags to its exit code.
+_FORKS = """
+import json, os, runpy, sys, traceback
+from ml_collections import config_flags
+import cgqn_jax.preemption, cgqn_jax.reporting, cgqn_jax.scoring
+from configs import narratives
+
+for number, argv in enumerate(json.load(sys.stdin)):
+  if not (child := os.fork()):
+    for fd, name in (1, 'out'), (2, 'err'):
+      os.dup2(open(f'{sys.argv[1]}/{number}.{name}', 'w').fileno(), fd)
+    sys.argv, code = argv, 0
+    try:
+      runpy.run_path(argv[0], run_name='__main__')
+    except SystemExit as error:
+      code = error.code or 0
+      if isinstance(code, str):
+        print(code, file=sys.stderr)
+        code = 1
+    except BaseException:
+      traceback.print_exc()
+      code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+  print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Done(NamedTuple):
+  """What a program left."""
+
+  code: int
+  out: str
+  err: str
+
+
+def environment() -> dict[str, str]:
+  """One device, and the package of this checkout."""
+  platforms = os.environ.get('JAX_PLATFORMS', 'cpu')
+  return os.environ | {'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': platforms}
+
+
+@pytest.fixture(scope='session')
+def programs(tmp_path_factory) -> Callable[[list], list[Done]]:
+  """Runs command lines, [script, *flags] each, one after the other."""
+
+  def run(commands: list[list]) -> list[Done]:
+    folder = tmp_path_factory.mktemp('programs')
+    commands = [[f'experiments/{c[0]}', *map(str, c[1:])] for c in commands]
+    done = subprocess.run(
+      [sys.executable, '-c', _FORKS, str(folder)],
+      input=json.dumps(commands),
+      env=environment(),
+      cwd=ROOT,
+      capture_output=True,
+      text=True,
+    )
+    codes = done.stdout.split()
+    assert len(codes) == len(commands), done.stderr
+
+    def text(number: int, name: str) -> str:
+      return (folder / f'{number}.{name}').read_text()
+
+    return [
+      Done(int(code), text(n, 'out'), text(n, 'err'))
+      for n, code in enumerate(codes)
+    ]
+
+  return run
+
+
+@pytest.fixture(scope='session')
+def finished(tmp_path_factory) -> pathlib.Path:
+  """The workdir of an uninterrupted run."""
+  workdir = tmp_path_factory.mktemp('runs') / 'finished'
+  command = [sys.executable, 'experiments/train.py', *TINY]
+  done = subprocess.run(
+    [*command, f'--workdir={workdir}'],
+    env=environment(),
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  return workdir
+
+
+@pytest.fixture(scope='session')
+def tiny() -> tuple[str, ...]:
+  return TINY
+
+
+@pytest.fixture(scope='session')
+def env() -> dict[str, str]:
+  return environment()

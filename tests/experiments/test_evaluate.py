@@ -1,0 +1,109 @@
+"""evaluate.py: finite numbers beside their anchors, once a protocol."""
+
+import json
+import math
+
+import pytest
+
+FLAGS = (
+  '--split=validation', '--num_scenes=4', '--num_samples=3', '--num_draws=2',
+  '--batch_size=3',
+)  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def evaluated(finished, programs):
+  """The same evaluation twice, then with another seed elsewhere."""
+  command = ['evaluate.py', f'--workdir={finished}', *FLAGS]
+  elsewhere = finished.parent / 'other'
+  return programs(
+    [command, command, [*command, '--batch_size=2', f'--out={elsewhere}']]
+  )
+
+
+def test_metrics(finished, evaluated):
+  assert evaluated[0].code == 0, evaluated[0].err
+  result = json.loads((finished / 'eval' / 'metrics.json').read_text())
+  metrics, protocol = result['metrics'], result['protocol']
+  curve = metrics.pop('mse_by_frame')
+  assert len(curve) == 15 and all(0 < x < 1 for x in curve)
+  assert all(math.isfinite(value) for value in metrics.values())
+  for name, value in {
+    'split': 'validation', 'num_scenes': 4, 'num_samples': 3, 'num_draws': 2,
+    'context': [0, 1, 2, 3, 4, 5], 'hidden_frames': 15, 'num_targets': 2,
+    'pixel_variance': 0.5, 'frame_size': 16, 'model': 'cgqn', 'seed': 0,
+    'dataset': 'narratives/traveling_salesman', 'step': 12,
+  }.items():  # fmt: skip
+    assert protocol[name] == value, name
+  # Anchors of 6 futures; the oracle is better than any model of 12 updates.
+  assert metrics['oracle_modes'] == pytest.approx(5.975, abs=1e-3)
+  assert metrics['oracle_total_variation'] == pytest.approx(0.160, abs=1e-3)
+  assert metrics['oracle_best_of_3'] < metrics['best_of_3']
+  assert metrics['best_of_3'] <= metrics['best_of_1']
+  assert metrics['pixel_mean'] < metrics['oracle_best_of_1']
+  assert 0 <= metrics['validity'] <= 1 and 1 <= metrics['modes'] <= 3
+  # 2 targets of 16x16x3 values at variance 0.5: 353 nats of constant each.
+  elbo, targets = metrics['negative_elbo'], protocol['num_targets']
+  assert metrics['negative_elbo_per_target'] == pytest.approx(elbo / targets)
+  constant = 768 / 2 * math.log(2 * math.pi * 0.5)
+  assert 2 * constant < elbo < 2 * constant + 500
+  bits = elbo / (2 * 768 * math.log(2)) + 8
+  assert metrics['bits_per_dimension'] == pytest.approx(bits)
+  assert (finished / 'eval' / 'samples.png').stat().st_size > 1000
+
+
+def test_the_table_shows_them(finished, evaluated):
+  result = json.loads((finished / 'eval' / 'metrics.json').read_text())
+  out = evaluated[0].out
+  for name in 'best_of_3', 'oracle_best_of_3', 'pixel_mean':
+    assert f'{1e3 * result["metrics"][name]:.3f}' in out
+  assert f'{result["metrics"]["negative_elbo"]:.2f} nats a scene' in out
+  assert 'validation split: 4 scenes, 16x16, update 12, seed 0' in out
+
+
+def test_a_second_call_takes_what_is_there(finished, evaluated):
+  first, second, _ = evaluated
+  assert second.code == 0, second.err
+  path = finished / 'eval' / 'metrics.json'
+  assert f'this evaluation was already in {path}' in second.out
+  assert second.out.split('\n\nthis')[0] == first.out.split('\n\nwrote')[0]
+
+
+def test_batches_change_nothing(finished, evaluated):
+  assert evaluated[2].code == 0, evaluated[2].err
+  one, other = (
+    json.loads((folder / 'metrics.json').read_text())['metrics']
+    for folder in (finished / 'eval', finished.parent / 'other')
+  )
+  assert one.keys() == other.keys()
+  for name, value in one.items():
+    assert other[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+
+
+def test_no_more_scenes_are_reported_than_there_are(
+  finished, evaluated, programs, tmp_path
+):
+  """The tiny split has 256, whatever is asked for."""
+  result = json.loads((finished / 'eval' / 'metrics.json').read_text())
+  result['protocol']['num_scenes'] = 256
+  (tmp_path / 'metrics.json').write_text(json.dumps(result))
+  command = ['evaluate.py', f'--workdir={finished}', *FLAGS]
+  (done,) = programs([[*command, '--num_scenes=1000', f'--out={tmp_path}']])
+  assert done.code == 0, done.err
+  assert 'this evaluation was already in' in done.out
+  assert 'validation split: 256 scenes' in done.out
+
+
+def test_mistakes(finished, programs, tmp_path):
+  cases = [
+    ([f'--workdir={tmp_path / "none"}'], 'does not exist'),
+    ([f'--workdir={tmp_path}'], 'not a cgqn_jax workdir'),
+    ([f'--workdir={finished}', '--step=3'], 'choose one of [4, 8, 12]'),
+    ([f'--workdir={finished}', '--num_scenes=0'], 'num_scenes'),
+    ([f'--workdir={finished}', '--split=train'], 'split'),
+  ]
+  done = programs([['evaluate.py', *case] for case, _ in cases])
+  for (case, message), its in zip(cases, done, strict=True):
+    assert its.code == 1 and 'Traceback' not in its.err, (case, its)
+    assert message in its.err and its.err.count('\n') <= 2, (case, its)
+  assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,88 @@
+"""sample.py: any frames in, any frames out, in three formats."""
+
+import jax
+import numpy as np
+from PIL import Image
+
+import cgqn_jax
+from cgqn_jax import data
+from cgqn_jax.simulators import narratives
+from cgqn_jax.types import Scene
+
+
+def test_pictures_and_arrays(finished, programs, tmp_path):
+  workdir = f'--workdir={finished}'
+  flags = ['--context=0,5', '--queries=20,6:9', '--scenes=1,3']
+  done = programs(
+    [
+      ['sample.py', workdir, *flags, f'--out={tmp_path / name}']
+      for name in ('a.png', 'a.gif', 'a.npz')
+    ]
+    + [['sample.py', workdir, *flags, '--seed=1', f'--out={tmp_path}/b.npz']]
+  )
+  for its in done:
+    assert its.code == 0, its.err
+    assert '2 scene(s), 4 samples each' in its.out
+    # Trained on 3 to 6 of the first 6 frames, as the preset has it.
+    assert 'this context of 2 is outside of that' in its.err
+  sheet = Image.open(tmp_path / 'a.png')
+  # 4 queries, and 2 scenes of a truth and 4 samples.
+  assert sheet.width > 4 * 16 and sheet.height > 10 * 16
+  assert np.asarray(sheet).std() > 5
+  with Image.open(tmp_path / 'a.gif') as film:
+    assert film.n_frames == 4
+  arrays = np.load(tmp_path / 'a.npz')
+  assert arrays['samples'].shape == (4, 2, 4, 16, 16, 3)
+  assert arrays['samples'].dtype == np.float32
+  assert arrays['queries'].tolist() == [20, 6, 7, 8]
+  assert arrays['context'].tolist() == [0, 5]
+  assert arrays['scenes'].tolist() == [1, 3]
+  for truth, scene in zip(arrays['truth'], (1, 3), strict=True):
+    story = narratives.sample('traveling_salesman', 'test', scene)
+    expected = narratives.render(story, 16)[[20, 6, 7, 8]]
+    assert np.abs(truth.astype(int) - expected).max() <= 4
+  samples = arrays['samples']
+  assert len({x.tobytes() for x in samples.reshape(8, -1)}) == 8
+  other = np.load(tmp_path / 'b.npz')['samples']
+  assert np.abs(other - samples).max() > 1e-3
+
+  # The library gives the same: this seed, these scenes, these frames.
+  model, params, config = cgqn_jax.load(finished)
+  scenes = data.whole_scenes(config, 'test', [1, 3])
+  context = Scene(scenes.frames[:, [0, 5]], scenes.views[:, [0, 5]])
+  expected = model.sample(
+    params,
+    jax.random.key(0),
+    context,
+    np.ones((2, 2), bool),
+    scenes.views[:, [20, 6, 7, 8]],
+    num_samples=4,
+    example_id=np.array([1, 3]),
+  )
+  np.testing.assert_allclose(samples, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_mistakes(finished, programs, tmp_path):
+  out = f'--out={tmp_path / "x.png"}'
+  workdir = f'--workdir={finished}'
+  cases = [
+    ([workdir, '--context=99', out], '--context=99: there is no 99'),
+    ([workdir, '--context=-1', out], 'there is no -1'),
+    ([workdir, '--context=a', out], "'a' is no frame"),
+    ([workdir, '--queries=0:22', out], 'there is no 21; it must be 0 to 20'),
+    ([workdir, '--queries=0:9:0', out], '--queries=0:9:0'),
+    ([workdir, '--queries=', out], '--queries names no frame'),
+    ([workdir, '--scenes=256', out], 'the test split has no scene 256'),
+    ([workdir, '--scenes=', out], '--scenes names no scene'),
+    ([workdir, '--num_samples=0', out], 'num_samples'),
+    ([workdir, '--step=worst', out], "'worst'"),
+    ([workdir, f'--out={tmp_path / "x.bmp"}'], 'x.bmp'),
+    ([f'--workdir={tmp_path / "none"}', out], 'does not exist'),
+    ([f'--workdir={tmp_path}', out], 'not a cgqn_jax workdir'),
+    ([out], 'workdir'),
+  ]
+  done = programs([['sample.py', *case] for case, _ in cases])
+  for (case, message), its in zip(cases, done, strict=True):
+    assert its.code == 1 and 'Traceback' not in its.err, (case, its)
+    assert message in its.err and its.err.count('\n') <= 2, (case, its)
+  assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,214 @@
+"""Training is killed and resumed to the bit; mistakes cost one line."""
+
+import json
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from cgqn_jax import models, training
+from cgqn_jax.checkpoints import Checkpoints
+from cgqn_jax.workdir import read_workdir
+
+ROOT = pathlib.Path(__file__).parents[2]
+TIMES = {'updates_per_second', 'data_share'}
+
+# Kills its own process, as the machine would, right after row 6 of the log:
+# two updates after checkpoint 4, for whose files it waits.
+_KILLED = """
+import os, pathlib, runpy, signal, sys, time
+from cgqn_jax.reporting import Log
+write = Log.scalars
+
+def scalars(self, step, values, **split):
+  write(self, step, values, **split)
+  if step == 6:
+    while not pathlib.Path(os.environ['AWAITED']).is_dir():
+      time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Log.scalars = scalars
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""
+
+
+def rows(workdir: pathlib.Path) -> list[dict]:
+  """The log without its columns of time."""
+  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+  return [
+    {k: v for k, v in json.loads(line).items() if k not in TIMES}
+    for line in lines
+  ]
+
+
+def restore(workdir: pathlib.Path, step: int):
+  """A whole training state."""
+  config = read_workdir(workdir)
+  model = models.build(config)
+  template = jax.eval_shape(lambda: training.create_state(model, config))
+  with Checkpoints(workdir / 'checkpoints', read_only=True) as checkpoints:
+    return jax.device_get(checkpoints.restore(template, step))
+
+
+def contents(folder: pathlib.Path) -> dict[str, bytes]:
+  files = (p for p in folder.rglob('*') if p.is_file())
+  return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+
+
+@pytest.fixture(scope='module')
+def runs(request, tmp_path_factory, tiny, env) -> tuple[pathlib.Path, ...]:
+  """An uninterrupted run, and one killed at update 6 and started again."""
+  workdir = tmp_path_factory.mktemp('runs') / 'resumed'
+  command = ['experiments/train.py', *tiny, f'--workdir={workdir}']
+  options = {'cwd': ROOT, 'text': True}
+  killed = subprocess.Popen(
+    [sys.executable, '-c', _KILLED, *command],
+    env=env | {'AWAITED': str(workdir / 'checkpoints' / '4')},
+    stderr=subprocess.PIPE,
+    **options,
+  )
+  finished = request.getfixturevalue('finished')  # beside it
+  _, stderr = killed.communicate()
+  assert killed.returncode == -signal.SIGKILL, stderr
+  assert [row['step'] for row in rows(workdir)] == [1, 2, 3, 4, 5, 6]
+  again = subprocess.run(
+    [sys.executable, *command], env=env, capture_output=True, **options
+  )
+  assert again.returncode == 0, again.stderr
+  assert 'resuming at update 4' in again.stdout
+  return finished, workdir
+
+
+def test_a_killed_run_ends_in_the_same_state(runs):
+  for step in (8, 12):
+    one, other = (restore(workdir, step) for workdir in runs)
+    assert int(one.step) == step and one.ema_params is not None
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+      assert a.dtype == b.dtype and a.tobytes() == b.tobytes()
+  early = restore(runs[0], 4)
+  kernel = [s.params['draw']['prior_lstm']['kernel'] for s in (early, one)]
+  assert np.abs(kernel[0] - kernel[1]).max() > 1e-3  # it does train
+
+
+def test_a_killed_run_leaves_the_same_log(runs):
+  expected, resumed = map(rows, runs)
+  assert resumed == expected
+  train = [row for row in expected if row['split'] == 'train']
+  assert [row['step'] for row in train] == list(range(1, 13))
+  for row in train:
+    assert row['skipped'] == 0 and row['kl'] > 0
+    np.testing.assert_allclose(
+      row['loss'], row['kl'] - row['log_likelihood'], rtol=1e-5
+    )
+  assert len({row['loss'] for row in train}) == 12
+  validated = [row['step'] for row in expected if row['split'] != 'train']
+  assert validated == [6, 12]
+  # At the schedule's last value, whatever the step.
+  assert expected[-1]['pixel_variance'] == 0.5 < train[0]['pixel_variance']
+
+
+def test_what_a_run_leaves(finished):
+  assert {p.name for p in (finished / 'checkpoints').glob('[0-9]*')} == {
+    '4', '8', '12',
+  }  # fmt: skip
+  assert json.loads((finished / 'config.json').read_text())['num_steps'] == 12
+  assert list((finished / 'images').glob('*.png'))
+  assert list((finished / 'tensorboard').iterdir())
+  model, params, config = models.load(finished)
+  assert config.model.nf_to_hidden == 4
+  averaged = restore(finished, models.checkpoint_step(finished)).ema_params
+  for a, b in zip(
+    jax.tree.leaves(params), jax.tree.leaves(averaged), strict=True
+  ):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_mistakes_cost_one_line_and_nothing_else(
+  finished, programs, tiny, tmp_path
+):
+  foreign = tmp_path / 'thesis'
+  foreign.mkdir()
+  (foreign / 'thesis.tex').write_text('mine')
+  new = f'--workdir={tmp_path / "new"}'
+  config = 'configs/narratives.py'
+  cases = [
+    ([*tiny, '--config.nonsense=1', new], 'nonsense'),
+    ([*tiny, '--nonsense=1', new], "Unknown command line flag 'nonsense'"),
+    ([*tiny, 'nonsense', new], 'unknown arguments: nonsense'),
+    ([new], 'config'),
+    ([*tiny, '--config.num_steps=many', new], 'num_steps'),
+    ([*tiny, '--config.batch_size=0', new], 'batch_size is 0'),
+    ([*tiny, '--config.data.frame_size=30', new], 'frame_size is 30'),
+    ([*tiny, '--config.data.max_context=22', new], 'data.max_context 22'),
+    ([*tiny, '--config.data.source=web', new], "data.source is 'web'"),
+    ([*tiny, '--config.model.name=gan', new], "model.name is 'gan'"),
+    ([*tiny, '--config.model.kernel=4', new], 'model.kernel is 4'),
+    ([*tiny, '--config.model.encoder_widths=(8,)', new], 'is (8,)'),
+    (['--config=configs/none.py', new], "No such file or directory: 'configs/"),
+    ([f'--config={config}:narrative=chess', new], "narrative is 'chess'"),
+    ([f'--config={config}:preset=huge', new], "preset is 'huge'"),
+    ([f'--config={config}:size=3', new], "no argument 'size'"),
+    ([*tiny, f'--workdir={foreign}'], 'not a cgqn_jax workdir'),
+    ([*tiny, '--config.seed=5', f'--workdir={finished}'], 'seed is 0 there'),
+  ]
+  before = contents(finished)
+  done = programs([['train.py', *case] for case, _ in cases])
+  for (case, message), its in zip(cases, done, strict=True):
+    assert its.code == 1 and its.err.startswith('error: '), (case, its)
+    assert message in its.err and its.err.count('\n') == 1, (case, its)
+  assert not (tmp_path / 'new').exists()
+  assert contents(foreign) == {'thesis.tex': b'mine'}
+  assert contents(finished) == before
+
+
+def test_a_batch_must_divide_by_the_devices(tiny, env, tmp_path):
+  """On three devices; this needs a process of its own."""
+  done = subprocess.run(
+    [sys.executable, 'experiments/train.py', *tiny, f'--workdir={tmp_path}/a'],
+    env=env | {'JAX_NUM_CPU_DEVICES': '3'},
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 1 and done.stdout == ''
+  assert done.stderr == (
+    'error: batch_size is 4; it must be a multiple of the 3 devices: try '
+    '--config.batch_size=3\n'
+  )
+  assert not (tmp_path / 'a').exists()
+
+
+def test_a_finished_run_says_so(finished, programs, tiny):
+  before = contents(finished)
+  (done,) = programs([['train.py', *tiny, f'--workdir={finished}']])
+  assert done.code == 0, done.err
+  assert f'{finished} is finished: 12 updates applied' in done.out
+  after = contents(finished)
+  # Another command line may be noted among the versions; nothing else.
+  after.pop('versions.json'), before.pop('versions.json')
+  assert after == before
+
+
+def test_a_missing_checkpoint_is_named(finished, programs, tmp_path):
+  """Config alone is no model; a damaged checkpoint is none either."""
+  shutil.copytree(finished, tmp_path / 'copy')
+  shutil.rmtree(tmp_path / 'copy' / 'checkpoints')
+  out = f'--out={tmp_path / "x.png"}'
+  done = programs(
+    [
+      ['sample.py', f'--workdir={tmp_path / "copy"}', out],
+      ['sample.py', f'--workdir={finished}', '--step=5', out],
+    ]
+  )
+  for its, message in zip(
+    done, ('no checkpoint was saved', 'choose one of [4, 8, 12]'), strict=True
+  ):
+    assert its.code == 1 and 'Traceback' not in its.err
+    assert message in its.err and len(its.err.splitlines()) == 1
+  assert not (tmp_path / 'x.png').exists()
