@@ -32,7 +32,8 @@ demo: $(VENV)/installed
 	@echo '== 2/4 Training on the CPU: about 11 minutes; the same command resumes'
 	$(BIN)/python experiments/train.py --config=$(CONFIG) --workdir=$(DEMO)
 	@echo '== 3/4 Evaluation on the test split: about 2 minutes'
-	$(BIN)/python experiments/evaluate.py --workdir=$(DEMO) --num_scenes=100
+	$(BIN)/python experiments/evaluate.py --workdir=$(DEMO) --num_scenes=100 \
+	  --num_samples=30
 	@echo '== 4/4 Pictures: half a minute'
 	$(BIN)/python experiments/sample.py --workdir=$(DEMO) --out=$(DEMO)/futures.gif
 	$(BIN)/python experiments/sample.py --workdir=$(DEMO) --context=15,20 \

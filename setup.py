@@ -38,6 +38,7 @@ setup(
     'optax>=0.2.5',
     'orbax-checkpoint>=0.11.25,<1',
     'pillow>=10.1',
+    'scipy>=1.11',
     'tensorboardX>=2.6.2',
     'tensorflow-datasets>=4.9.9',
     'tqdm>=4.66',

@@ -118,7 +118,7 @@ def _draw(
   # |x - y|^2 expanded: a matrix product instead of S x F pictures.
   flat = frames.reshape(frames.shape[:3] + (-1,))
   others = to_unit(hypotheses)
-  others = others.reshape(others.shape[:3] + (-1,))
+  others = others.reshape(others.shape[:3] + flat.shape[-1:])
   cross = jnp.einsum('sbtd,bftd->sbft', flat, others)
   own = jnp.sum(flat**2, -1)[:, :, None]
   theirs = jnp.sum(others**2, -1)[None]

@@ -121,8 +121,8 @@ def _copy_last(config: ConfigDict, batch: Any, b: int) -> dict[str, float]:
   context = config.data.test_context
   if not context:
     return {}
-  last = batch.context.frames[b, int(np.argmax(context))] / 255.0
-  truth = batch.target.frames[b] / 255.0
+  last = np.asarray(batch.context.frames)[b, np.argmax(context)] / 255.0
+  truth = np.asarray(batch.target.frames)[b] / 255.0
   return {'copy_last_frame': float(np.mean((truth - last) ** 2))}
 
 

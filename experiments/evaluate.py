@@ -13,7 +13,7 @@ import pathlib
 import sys
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from cgqn_jax import models, pictures, scoring, sources
 from cgqn_jax.workdir import replace_text, versions
@@ -152,6 +152,7 @@ def run() -> None:
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
+  logging.set_verbosity(logging.WARNING)  # TFDS and JAX report at length
   try:
     run()
   except ValueError as error:

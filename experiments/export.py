@@ -11,7 +11,7 @@ import pathlib
 import shutil
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 import jax.numpy as jnp
 
 from cgqn_jax import models
@@ -47,6 +47,7 @@ def export() -> None:
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
+  logging.set_verbosity(logging.WARNING)  # TFDS and JAX report at length
   try:
     export()
   except ValueError as error:

@@ -12,7 +12,7 @@ samples in rows, queries in columns), .gif shows the samples side by side,
 
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 import jax
 from ml_collections import ConfigDict
 import numpy as np
@@ -192,6 +192,7 @@ def draw() -> None:
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
+  logging.set_verbosity(logging.WARNING)  # TFDS and JAX report at length
   try:
     draw()
   except ValueError as error:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 import jax
 from ml_collections import ConfigDict, config_flags
 import numpy as np
@@ -219,6 +219,7 @@ def ensure_dataset(config: ConfigDict) -> None:
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
+  logging.set_verbosity(logging.WARNING)  # TFDS and JAX report at length
   config = _CONFIG.value
   if _DISTRIBUTED.value:
     jax.distributed.initialize()

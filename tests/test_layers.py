@@ -62,11 +62,31 @@ def test_gradient_inside_a_scan():
     assert np.abs(theirs).max() > 1e-2
 
 
-def test_conv_is_flax_s():
-  x, module = draw(0, 2, 5, 4, 3), layers.Conv(6, 3)
+def test_an_operator_is_made_once_and_plain_when_asked():
+  """A matrix on a map smaller than the kernel; else the kernel itself."""
+  kernel = draw(1, 5, 5, 2, 3)
+  if jax.default_backend() == 'cpu':
+    assert layers.operator(kernel, 4, 3).shape == (4 * 3 * 2, 4 * 3 * 3)
+  assert layers.operator(kernel, 5, 6) is kernel
+  x = draw(0, 2, 4, 3, 2)
+  with layers.plain_convolutions():
+    assert layers.operator(kernel, 4, 3) is kernel
+    expected = layers.convolve(x, kernel)
+  actual = layers.convolve(x, kernel)
+  np.testing.assert_allclose(actual, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize('grid', [(5, 4), (2, 3)])
+def test_convs_are_flax_s(grid):
+  x = draw(0, 2, *grid, 3)
   variables = {'params': {'kernel': draw(1, 3, 3, 3, 6), 'bias': draw(2, 6)}}
   expected = nn.Conv(6, (3, 3)).apply(variables, x)
-  np.testing.assert_allclose(module.apply(variables, x), expected, atol=1e-5)
+  actual = layers.Conv(6, 3).apply(variables, x)
+  np.testing.assert_allclose(actual, expected, atol=1e-5)
+  module = layers.RecurrentConv(3, 6, 3)
+  operator = module.apply(variables, *grid, method='operator')
+  actual = module.apply(variables, x, operator)
+  np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize('stride', [2, 4])
@@ -101,16 +121,18 @@ def lstm() -> tuple[layers.ConvLSTM, dict]:
   return module, {'kernel': draw(1, 3, 3, 9, 16), 'bias': draw(2, 16)}
 
 
-def test_conv_lstm_is_the_plain_cell():
+@pytest.mark.parametrize('grid', [(4, 5), (2, 2)])
+def test_conv_lstm_is_the_plain_cell(grid):
   """One convolution of [static ; inputs ; h], three steps."""
   module, params = lstm()
-  static, inputs = draw(3, 2, 4, 5, 3), draw(4, 3, 2, 4, 5, 2)
+  static, inputs = draw(3, 2, *grid, 3), draw(4, 3, 2, *grid, 2)
   variables = {'params': params}
   gates = module.apply(variables, static, method='static_gates')
-  state = module.apply(variables, (2, 4, 5), method='initial_carry')
-  h = c = np.zeros((2, 4, 5, 4))
+  recurrent = module.apply(variables, *grid, method='recurrent_operator')
+  state = module.apply(variables, (2, *grid), method='initial_carry')
+  h = c = np.zeros((2, *grid, 4))
   for x in inputs:
-    state = module.apply(variables, state, gates, x)
+    state = module.apply(variables, state, x, gates, recurrent)
     joined = jnp.concatenate([static, x, jnp.float32(h)], -1)
     i, f, o, g = np.split(
       np.asarray(plain(joined, params['kernel'])) + np.asarray(params['bias']),

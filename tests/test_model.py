@@ -167,7 +167,7 @@ def test_parts_compose_to_a_sample(model, params, batch, frames):
   assert r.shape == (3, 4, 4, 6)
   prior = jax.jit(model.prior, static_argnames='num_samples')
   latent = prior(params, KEY, r, num_samples=2, example_id=batch.example_id)
-  assert latent.z.shape == (2, 3, 2, 2, 2, 2) and latent.context is None
+  assert latent.z.shape == (2, 3, 2, 2, 2, 2) and latent.r.shape == r.shape
   rendered = jax.jit(model.render)(params, latent, batch.target.views)
   np.testing.assert_allclose(rendered, frames, **CLOSE)
 
@@ -277,8 +277,7 @@ def test_variants(make_config, make_params, batch, per_step, context):
   @jax.jit
   def run(params, z, context, mask):
     r = model.encode(params, context, mask)
-    of = model.prior(params, KEY, r).context
-    return model.render(params, Latent(z, of), batch.target.views)
+    return model.render(params, Latent(z, r), batch.target.views)
 
   def changed(z, mask):
     frames = run(params, z, batch.context, mask)

@@ -45,7 +45,8 @@ from configs import narratives
 for number, argv in enumerate(json.load(sys.stdin)):
   if not (child := os.fork()):
     for fd, name in (1, 'out'), (2, 'err'):
-      os.dup2(open(f'{sys.argv[1]}/{number}.{name}', 'w').fileno(), fd)
+      path = f'{sys.argv[1]}/{number}.{name}'
+      os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY), fd)
     sys.argv, code = argv, 0
     try:
       runpy.run_path(argv[0], run_name='__main__')

@@ -13,12 +13,8 @@ FLAGS = (
 
 @pytest.fixture(scope='module')
 def evaluated(finished, programs):
-  """The same evaluation twice, then with another seed elsewhere."""
-  command = ['evaluate.py', f'--workdir={finished}', *FLAGS]
-  elsewhere = finished.parent / 'other'
-  return programs(
-    [command, command, [*command, '--batch_size=2', f'--out={elsewhere}']]
-  )
+  """The same evaluation twice."""
+  return programs([['evaluate.py', f'--workdir={finished}', *FLAGS]] * 2)
 
 
 def test_metrics(finished, evaluated):
@@ -62,22 +58,11 @@ def test_the_table_shows_them(finished, evaluated):
 
 
 def test_a_second_call_takes_what_is_there(finished, evaluated):
-  first, second, _ = evaluated
+  first, second = evaluated
   assert second.code == 0, second.err
   path = finished / 'eval' / 'metrics.json'
   assert f'this evaluation was already in {path}' in second.out
   assert second.out.split('\n\nthis')[0] == first.out.split('\n\nwrote')[0]
-
-
-def test_batches_change_nothing(finished, evaluated):
-  assert evaluated[2].code == 0, evaluated[2].err
-  one, other = (
-    json.loads((folder / 'metrics.json').read_text())['metrics']
-    for folder in (finished / 'eval', finished.parent / 'other')
-  )
-  assert one.keys() == other.keys()
-  for name, value in one.items():
-    assert other[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
 
 
 def test_no_more_scenes_are_reported_than_there_are(

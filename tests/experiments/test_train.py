@@ -73,8 +73,10 @@ def runs(request, tmp_path_factory, tiny, env) -> tuple[pathlib.Path, ...]:
     stderr=subprocess.PIPE,
     **options,
   )
-  finished = request.getfixturevalue('finished')  # beside it
-  _, stderr = killed.communicate()
+  try:
+    finished = request.getfixturevalue('finished')  # beside it
+  finally:
+    _, stderr = killed.communicate()
   assert killed.returncode == -signal.SIGKILL, stderr
   assert [row['step'] for row in rows(workdir)] == [1, 2, 3, 4, 5, 6]
   again = subprocess.run(
@@ -140,7 +142,6 @@ def test_mistakes_cost_one_line_and_nothing_else(
   cases = [
     ([*tiny, '--config.nonsense=1', new], 'nonsense'),
     ([*tiny, '--nonsense=1', new], "Unknown command line flag 'nonsense'"),
-    ([*tiny, 'nonsense', new], 'unknown arguments: nonsense'),
     ([new], 'config'),
     ([*tiny, '--config.num_steps=many', new], 'num_steps'),
     ([*tiny, '--config.batch_size=0', new], 'batch_size is 0'),

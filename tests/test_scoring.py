@@ -1,0 +1,150 @@
+"""All scores at once, of predictors that need no training."""
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import numpy as np
+import pytest
+
+from cgqn_jax import data, evaluation, judge, scoring
+from cgqn_jax.types import Elbo, to_unit
+
+SCENES, SAMPLES = 5, 6
+
+
+class Oracle:
+  """Draws whole futures, or each frame from a future of its own.
+
+  futures: [scenes, 6, T, H, W, 3] of the first scenes of the split.
+  """
+
+  def __init__(self, futures: np.ndarray, factored: bool):
+    self._futures = jnp.asarray(futures)
+    self._factored = factored
+
+  def sample(
+    self, params, key, context, mask, views, num_samples, example_id,
+    first_sample=0,
+  ):  # fmt: skip
+    del params, context, mask
+    frames = views.shape[1]
+    hidden = jnp.arange(frames) % self._futures.shape[2]
+
+    def draw(sample, example):
+      its = jax.random.fold_in(jax.random.fold_in(key, example), sample)
+      shape = (frames,) if self._factored else (1,)
+      chosen = jax.random.randint(its, shape, 0, 6)
+      chosen = jnp.broadcast_to(chosen, (frames,))
+      return to_unit(self._futures[example, chosen, hidden])
+
+    rows = jax.vmap(draw, (None, 0))
+    samples = first_sample + jnp.arange(num_samples)
+    return jax.vmap(rows, (0, None))(samples, example_id)
+
+  def elbo(self, params, key, batch, pixel_variance):
+    """A bound that tells the scene: -(100 + example) nats, 10 of them KL."""
+    del params, key, pixel_variance
+    ones = jnp.ones(batch.weight.shape)
+    likelihood = -90.0 - batch.example_id.astype(jnp.float32)
+    return Elbo(likelihood, 10 * ones, 10 * ones)
+
+
+@pytest.fixture(scope='module')
+def config(make_config) -> ConfigDict:
+  config = make_config()
+  config.data.test_context = (0, 1, 2, 3, 4, 5)
+  return config
+
+
+@pytest.fixture(scope='module')
+def futures(config) -> np.ndarray:
+  return judge.possible_futures(
+    config.data.config, 'test', range(SCENES), range(6), range(6, 21), 16
+  )[0]
+
+
+def evaluate(config, model, batch_size):
+  protocol = {
+    'split': 'test',
+    'num_scenes': SCENES,
+    'num_samples': SAMPLES,
+    'num_draws': 2,
+    'batch_size': batch_size,
+    'seed': 0,
+    'num_targets': 3,
+    'pixel_variance': 0.5,
+  }
+  return scoring.evaluate(model, None, config, protocol)
+
+
+@pytest.fixture(scope='module')
+def metrics(config, futures) -> dict:
+  """Of the perfect predictor, in batches of 2: the last one is filled up."""
+  scores, sheet = evaluate(config, Oracle(futures, False), 2)
+  assert sheet.dtype == np.uint8 and sheet.std() > 5
+  return scores
+
+
+def test_the_perfect_predictor(metrics):
+  assert metrics['validity'] == metrics['agreement'] == 1
+  assert 2 <= metrics['modes'] == metrics['valid_modes'] <= 6
+  # Its best of n is the oracle's, but for the chance of 5 x 6 draws.
+  for n in (1, 3):
+    ratio = metrics[f'best_of_{n}'] / metrics[f'oracle_best_of_{n}']
+    assert 0.4 < ratio < 2
+  assert metrics['pixel_mean'] < metrics['oracle_best_of_1']
+  assert metrics['oracle_best_of_6'] < metrics['pixel_mean']
+  assert 'best_of_10' not in metrics  # there are only 6 samples
+  assert metrics['diversity'] > 0 and len(metrics['mse_by_frame']) == 15
+
+
+def test_frames_that_do_not_belong_together(config, futures, metrics):
+  factored = evaluate(config, Oracle(futures, True), SCENES)[0]
+  assert factored['agreement'] < 0.75 and factored['validity'] < 0.3
+  assert factored['mse_by_frame'] != metrics['mse_by_frame']
+  for name, value in metrics.items():
+    if 'oracle' in name or name in ('pixel_mean', 'copy_last_frame'):
+      assert factored[name] == pytest.approx(value, rel=1e-5), name
+
+
+def test_batches_change_nothing(config, futures, metrics):
+  other = evaluate(config, Oracle(futures, False), SCENES)[0]
+  assert other.keys() == metrics.keys()
+  for name, value in metrics.items():
+    assert other[name] == pytest.approx(value, rel=1e-4, abs=1e-7), name
+
+
+def test_bounds_are_means_over_the_scenes(metrics):
+  """100, ..., 104 nats; a scene that fills up a batch counts for nothing."""
+  assert metrics['negative_elbo'] == pytest.approx(102)
+  assert metrics['negative_elbo_per_target'] == pytest.approx(34)
+  assert metrics['kl'] == pytest.approx(10)
+  assert metrics['negative_importance_weighted'] == pytest.approx(102)
+  bits = 102 / (3 * 768 * np.log(2)) + 8
+  assert metrics['bits_per_dimension'] == pytest.approx(bits)
+
+
+def test_trivial_predictors_by_hand(config, futures, metrics):
+  scenes = data.whole_scenes(config, 'test', range(SCENES)).frames / 255
+  copied = np.mean((scenes[:, 6:] - scenes[:, 5:6]) ** 2)
+  assert metrics['copy_last_frame'] == pytest.approx(copied)
+  mean = futures.mean(1) / 255
+  assert metrics['pixel_mean'] == pytest.approx(
+    np.mean((mean - futures[:, 0] / 255) ** 2)
+  )
+
+
+def test_a_narrative_whose_futures_cannot_be_counted(make_config):
+  config = make_config('narrative=dag_chase')
+  config.data.test_context = (0, 1, 2, 3, 4, 5)
+  grey = Oracle(np.full((SCENES, 6, 15, 16, 16, 3), 128, np.uint8), False)
+  metrics = evaluate(config, grey, SCENES)[0]
+  assert not any('oracle' in name for name in metrics)
+  assert 'validity' not in metrics and 'pixel_mean' not in metrics
+  scenes = data.whole_scenes(config, 'test', range(SCENES)).frames
+  error = np.mean((scenes[:, 6:] / 255 - 128 / 255) ** 2, (2, 3, 4))
+  assert metrics['best_of_3'] == pytest.approx(error.mean(), rel=1e-5)
+  np.testing.assert_allclose(metrics['mse_by_frame'], error.mean(0), rtol=1e-5)
+  psnr = evaluation.psnr(error).mean()
+  assert metrics['best_psnr'] == pytest.approx(psnr, rel=1e-5)
+  assert metrics['diversity'] == pytest.approx(0, abs=1e-6)
