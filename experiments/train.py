@@ -190,9 +190,15 @@ class _Validation:
     batch = next(
       data.test_batches(self._config, 'validation', _PICTURED, _PICTURED)
     )
-    every = slice(None, None, max(1, batch.target.views.shape[1] // 8))
+    hidden = batch.target.views.shape[1]
+    # The posterior sees as many targets as in training, and draws them all.
+    seen = np.linspace(0, hidden - 1, self._config.data.num_targets).astype(int)
+    mask = np.zeros_like(batch.target_mask)
+    mask[:, seen] = True
+    few = batch._replace(target_mask=mask)
+    every = slice(None, None, max(1, hidden // 8))
     rows = [pictures.to_uint8(batch.target.frames)]
-    rows.append(pictures.to_uint8(self._reconstruct(params, batch)))
+    rows.append(pictures.to_uint8(self._reconstruct(params, few)))
     rows.extend(pictures.to_uint8(self._sample(params, batch)))
     frames = np.stack(rows, axis=1)[:, :, every]
     labels = ['truth', 'posterior', 'prior 1', 'prior 2'] * len(frames)

@@ -245,26 +245,15 @@ def test_the_bounds_enclose_the_evidence(copies):
 
 
 def test_bounds_of_a_cgqn(model, params, make_batch):
-  """The same parts as the loss's; no looser with more draws in the mean."""
+  """No looser with more draws, in the mean; draw n has a key of its own."""
   copies = jax.tree.map(lambda x: np.repeat(x, 64, 0), make_batch(1, 2, 2))
   copies = copies._replace(example_id=np.arange(64, dtype=np.int32))
   its = evaluation.bounds(model, params, KEY, copies, 0.05, 5)
-  parts = [
-    jax.jit(model.elbo)(params, jax.random.fold_in(KEY, n), copies, 0.05)
-    for n in range(5)
-  ]
-  np.testing.assert_allclose(
-    its.kl, np.mean([part.kl for part in parts], 0), rtol=1e-5
-  )
-  np.testing.assert_allclose(
-    its.log_likelihood,
-    np.mean([part.log_likelihood for part in parts], 0),
-    rtol=1e-5,
-  )
-  single = evaluation.bounds(model, params, KEY, copies, 0.05, 1)
-  np.testing.assert_allclose(
-    single.importance_weighted,
-    np.asarray(parts[0].log_likelihood - parts[0].log_ratio),
-    rtol=1e-5,
-  )
+  np.testing.assert_allclose(its.elbo, its.log_likelihood - its.kl)
   assert its.importance_weighted.mean() > its.elbo.mean() + 1
+  single = evaluation.bounds(model, params, KEY, copies, 0.05, 1)
+  difference = single.importance_weighted - single.elbo
+  error = difference.std() / 8
+  assert abs(difference.mean()) < 4 * error and 0 < error < 1
+  # The same scene 64 times: only the noise differs.
+  assert its.log_likelihood.std() < 0.7 * single.log_likelihood.std()

@@ -47,7 +47,7 @@ def test_pictures_and_arrays(finished, programs, tmp_path):
   model, params, config = cgqn_jax.load(finished)
   scenes = data.whole_scenes(config, 'test', [1, 3])
   context = Scene(scenes.frames[:, [0, 5]], scenes.views[:, [0, 5]])
-  expected = model.sample(
+  expected = jax.jit(model.sample, static_argnames='num_samples')(
     params,
     jax.random.key(3),
     context,
