@@ -182,7 +182,7 @@ def _sheet(
       pictures.to_uint8(whole.frames[b]),
       *pictures.to_uint8(samples)[:, b],
     ]
-    labels += [f'scene {b}', 'sample 1', 'sample 2', 'sample 3']
+    labels += [f'scene {b}: truth', 'sample 1', 'sample 2', 'sample 3']
   return pictures.sheet(
     np.stack(rows)[:, shown],
     labels,

@@ -43,7 +43,8 @@ def draw() -> None:
   for workdir, label in zip(_WORKDIRS.value, labels, strict=True):
     if not (pathlib.Path(workdir) / 'metrics.jsonl').exists():
       raise ValueError(f'{workdir} is not a workdir: it has no metrics.jsonl')
-    train = read_metrics(workdir)
+    # The first update's row would stretch the axis over two decades.
+    train = [row for row in read_metrics(workdir) if row['step'] > 1]
     valid = read_metrics(workdir, split='validation')
     for axis, (name, _) in zip(axes, _PANELS, strict=True):
       values = smooth(np.array([row[name] for row in train], float))

@@ -35,6 +35,8 @@ def export() -> None:
   step = models.checkpoint_step(workdir, wanted)
   _, params, config = models.load(workdir, step)
   open_workdir(out, config)
+  # Of the training, not of this packing.
+  shutil.copy(workdir / 'versions.json', out)
   state = TrainState(jnp.int32(step), params, (), None)
   with Checkpoints(out / 'checkpoints') as checkpoints:
     checkpoints.save(state, step, wait=True)
