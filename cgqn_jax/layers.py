@@ -1,129 +1,16 @@
 """The layers that all models share (paper, appendix B).
 
-Three facts about convolutions on CPUs shape this file. Where the map is
-smaller than the kernel, XLA falls to a naive path thirty times slower than a
-matrix product, and the kernel written out as a matrix from map to map is small
-enough. Inside a scan the gradients that XLA derives fall to that path for any
-map (an update at 64x64 took 18 s instead of half a second), so they are
-written out in a form that does not. And a convolution whose stride equals its
-kernel is a reshape and a matrix product.
+A convolution whose stride equals its kernel is a reshape and a matrix product,
+and what does not change over the steps of a scan is convolved only once.
 """
 
-from collections.abc import Iterator
-import contextlib
-import contextvars
-import functools
-
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-import numpy as np
 
+from cgqn_jax.convolutions import apply, convolve, operator
 from cgqn_jax.types import Array
 
 KERNEL_INIT = nn.initializers.lecun_normal()
-
-
-_PLAIN = contextvars.ContextVar('plain_convolutions', default=False)
-
-
-@contextlib.contextmanager
-def plain_convolutions() -> Iterator[None]:
-  """What is traced inside has every convolution as one, on CPUs too.
-
-  For counting FLOPs by one convention (`flops.py`), whatever form runs.
-  """
-  token = _PLAIN.set(True)
-  try:
-    yield
-  finally:
-    _PLAIN.reset(token)
-
-
-def convolve(x: Array, kernel: Array) -> Array:
-  """Stride-1 SAME convolution of [..., h, w, I] with [k, k, I, O], k odd."""
-  return apply(x, operator(kernel, *x.shape[-3:-1]))
-
-
-def operator(kernel: Array, height: int, width: int) -> Array:
-  """A kernel [k, k, I, O] in the form that is fastest on such a map.
-
-  The kernel itself, or a matrix [h w I, h w O]. Make it once, outside of a
-  scan, and `apply` it in every step.
-  """
-  plain = _PLAIN.get() or jax.default_backend() != 'cpu'
-  size, _, inputs, outputs = kernel.shape
-  if plain or min(height, width) >= size:
-    return kernel
-  taps = jnp.asarray(_taps(height, width, size))
-  matrix = taps @ kernel.reshape((size * size, inputs * outputs))
-  cells = height * width
-  matrix = matrix.reshape((cells, cells, inputs, outputs)).swapaxes(1, 2)
-  return matrix.reshape((cells * inputs, cells * outputs))
-
-
-def apply(x: Array, operator: Array) -> Array:
-  """Convolves [..., h, w, I] with what `operator` made: [..., h, w, O]."""
-  maps = x.reshape((-1,) + x.shape[-3:])
-  count, height, width, _ = maps.shape
-  if operator.ndim == 2:
-    out = maps.reshape((count, -1)) @ operator
-    out = out.reshape((count, height, width, -1))
-  elif _PLAIN.get() or jax.default_backend() != 'cpu':
-    out = _native(maps, operator)
-  else:
-    out = _convolve_on_cpu(maps, operator)
-  return out.reshape(x.shape[:-1] + out.shape[-1:])
-
-
-@functools.cache
-def _taps(height: int, width: int, size: int) -> np.ndarray:
-  """Which tap leads from each cell to each cell: one-hot [(h w)^2, size^2]."""
-  cells = np.stack(np.mgrid[:height, :width], -1).reshape((-1, 2))
-  tap = cells[:, None] - cells[None] + size // 2
-  inside = np.all((tap >= 0) & (tap < size), axis=-1)
-  index = np.where(inside, tap[..., 0] * size + tap[..., 1], size * size)
-  return np.eye(size * size + 1, dtype=np.float32)[index.ravel(), :-1]
-
-
-def _native(x: Array, kernel: Array) -> Array:
-  return jax.lax.conv_general_dilated(
-    x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
-  )
-
-
-@jax.custom_vjp
-def _convolve_on_cpu(x: Array, kernel: Array) -> Array:
-  return _native(x, kernel)
-
-
-def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-  return _native(x, kernel), (x, kernel)
-
-
-def _backward(
-  saved: tuple[Array, Array], cotangent: Array
-) -> tuple[Array, Array]:
-  x, kernel = saved
-  size, _, inputs, outputs = kernel.shape
-  height, width, pad = x.shape[1], x.shape[2], size // 2
-  flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-  padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-  flat = cotangent.reshape((-1, outputs))
-  # One matrix product a tap: in a scan the convolution that XLA derives for
-  # this falls to the naive path.
-  kernel_bar = [
-    padded[:, i : i + height, j : j + width].reshape((-1, inputs)).T @ flat
-    for i in range(size)
-    for j in range(size)
-  ]
-  return (
-    _native(cotangent, flipped),
-    jnp.stack(kernel_bar).reshape(kernel.shape),
-  )
-
-
-_convolve_on_cpu.defvjp(_forward, _backward)
 
 
 def add_bias(x: Array, bias: Array) -> Array:

@@ -24,7 +24,7 @@ import jax
 from ml_collections import ConfigDict, config_flags
 import numpy as np
 
-from cgqn_jax import data, layers, models, parallel, training
+from cgqn_jax import convolutions, data, models, parallel, training
 from cgqn_jax.flops import count_flops
 from cgqn_jax.types import Batch, Params, Scene, TrainState
 from cgqn_jax.workdir import versions
@@ -70,7 +70,7 @@ def measure(
   state = training.create_state(model, config)
   parameters = sum(x.size for x in jax.tree.leaves(state.params))
   update = parallel.over_devices(training.make_update(model, config))
-  with layers.plain_convolutions():
+  with convolutions.plain_convolutions():
     # A function of its own: what is traced here must not be what runs.
     counted = parallel.over_devices(training.make_update(model, config))
     flops = count_flops(counted, state, batch)

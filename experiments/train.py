@@ -247,7 +247,8 @@ def clean_errors() -> Any:
 def parse_flags(argv: list[str]) -> list[str]:
   """Reads the command line; a mistake in it is one line, too."""
   try:
-    rest, _ = flags.FLAGS(argv), _CONFIG.value
+    # A config file that is not there shows when a field is read.
+    rest, _ = flags.FLAGS(argv), _CONFIG.value.seed
   except AttributeError as error:
     name = str(error).strip('"\'')
     sys.exit(f'error: the config has no field {name!r}')

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 from typing import Any
 
@@ -15,6 +16,10 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 import pytest
+
+# A shell that starts the tests in the background has Ctrl-C ignored, in all
+# that they start too; some tests send one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # TFDS reads its folder when it is imported, hence not a fixture.
 _DATA = tempfile.mkdtemp(prefix='cgqn_jax_tests_')

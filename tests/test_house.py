@@ -22,7 +22,8 @@ NETWORKS = {'types', 'gaussian', 'layers', 'draw', 'renderer', 'networks'}
 MAY_IMPORT = {
   'types': set(),
   'gaussian': {'types'},
-  'layers': {'types', 'gaussian'},
+  'convolutions': {'types'},
+  'layers': {'types', 'convolutions'},
   'draw': {'types', 'gaussian', 'layers'},
   'renderer': {'types', 'gaussian', 'layers'},
   'networks': NETWORKS - {'networks'},

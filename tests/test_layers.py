@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cgqn_jax import layers
+from cgqn_jax import convolutions, layers
 
 
 def draw(seed: int, *shape: int) -> jax.Array:
@@ -30,7 +30,7 @@ def test_convolve_and_both_gradients(height, width, size):
   x, kernel = draw(0, 2, height, width, 3), draw(1, size, size, 3, 4)
   cotangent = draw(2, 2, height, width, 4)
   expected, pull = jax.vjp(plain, x, kernel)
-  actual, own_pull = jax.vjp(layers.convolve, x, kernel)
+  actual, own_pull = jax.vjp(convolutions.convolve, x, kernel)
   np.testing.assert_allclose(actual, expected, atol=1e-4)
   for own, theirs in zip(own_pull(cotangent), pull(cotangent), strict=True):
     np.testing.assert_allclose(own, theirs, atol=1e-4)
@@ -39,8 +39,10 @@ def test_convolve_and_both_gradients(height, width, size):
 def test_convolve_takes_any_leading_axes():
   x, kernel = draw(0, 2, 3, 4, 5, 2), draw(1, 3, 3, 2, 6)
   expected = plain(x.reshape(6, 4, 5, 2), kernel).reshape(2, 3, 4, 5, 6)
-  np.testing.assert_allclose(layers.convolve(x, kernel), expected, atol=1e-5)
-  single = layers.convolve(x[0, 0], kernel)
+  np.testing.assert_allclose(
+    convolutions.convolve(x, kernel), expected, atol=1e-5
+  )
+  single = convolutions.convolve(x[0, 0], kernel)
   np.testing.assert_allclose(single, expected[0, 0], atol=1e-5)
 
 
@@ -56,7 +58,7 @@ def test_gradient_inside_a_scan():
 
   grad = jax.jit(jax.grad(run, argnums=(1, 2)), static_argnums=0)
   for own, theirs in zip(
-    grad(layers.convolve, x, kernel), grad(plain, x, kernel), strict=True
+    grad(convolutions.convolve, x, kernel), grad(plain, x, kernel), strict=True
   ):
     np.testing.assert_allclose(own, theirs, atol=1e-5)
     assert np.abs(theirs).max() > 1e-2
@@ -66,13 +68,13 @@ def test_an_operator_is_made_once_and_plain_when_asked():
   """A matrix on a map smaller than the kernel; else the kernel itself."""
   kernel = draw(1, 5, 5, 2, 3)
   if jax.default_backend() == 'cpu':
-    assert layers.operator(kernel, 4, 3).shape == (4 * 3 * 2, 4 * 3 * 3)
-  assert layers.operator(kernel, 5, 6) is kernel
+    assert convolutions.operator(kernel, 4, 3).shape == (4 * 3 * 2, 4 * 3 * 3)
+  assert convolutions.operator(kernel, 5, 6) is kernel
   x = draw(0, 2, 4, 3, 2)
-  with layers.plain_convolutions():
-    assert layers.operator(kernel, 4, 3) is kernel
-    expected = layers.convolve(x, kernel)
-  actual = layers.convolve(x, kernel)
+  with convolutions.plain_convolutions():
+    assert convolutions.operator(kernel, 4, 3) is kernel
+    expected = convolutions.convolve(x, kernel)
+  actual = convolutions.convolve(x, kernel)
   np.testing.assert_allclose(actual, expected, atol=1e-4)
 
 

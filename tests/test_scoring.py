@@ -19,7 +19,7 @@ class Oracle:
 
   def __init__(self, futures: np.ndarray, factored: bool):
     self._futures = jnp.asarray(futures)
-    self._factored = factored
+    self._step = int(factored)
 
   def sample(
     self, params, key, context, mask, views, num_samples, example_id,
@@ -29,7 +29,7 @@ class Oracle:
     frames = jnp.arange(views.shape[1])
     samples = first_sample + jnp.arange(num_samples)
     turn = samples[:, None] + example_id[None]
-    turn = turn[..., None] + self._factored * frames[None, None]
+    turn = turn[..., None] + self._step * frames[None, None]
     shown = frames % self._futures.shape[2]
     scene = example_id[None, :, None]
     return to_unit(self._futures[scene, turn % 6, shown[None, None]])
@@ -78,7 +78,7 @@ def metrics(config, futures) -> dict:
   return scores
 
 
-def test_the_perfect_predictor(metrics):
+def test_the_perfect_predictor(metrics, futures):
   """6 samples show the 6 futures, each one once."""
   assert metrics['validity'] == metrics['agreement'] == 1
   assert metrics['modes'] == metrics['valid_modes'] == 6
@@ -92,7 +92,10 @@ def test_the_perfect_predictor(metrics):
   assert metrics['oracle_best_of_6'] < metrics['pixel_mean'] < one
   assert 'best_of_10' not in metrics  # there are only 6 samples
   assert metrics['best_psnr'] > 60 and metrics['best_ssim'] > 0.999
-  assert metrics['diversity'] > 0.01 and len(metrics['mse_by_frame']) == 15
+  # Mean squared difference of two samples.
+  twice = 2 * (futures / 255).var(1, ddof=1).mean()
+  assert metrics['diversity'] == pytest.approx(twice, rel=1e-4)
+  assert len(metrics['mse_by_frame']) == 15
 
 
 def test_frames_that_do_not_belong_together(config, futures, metrics):

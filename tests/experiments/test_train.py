@@ -62,26 +62,19 @@ def contents(folder: pathlib.Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope='module')
-def runs(request, tmp_path_factory, tiny, env) -> tuple[pathlib.Path, ...]:
+def runs(finished, tmp_path_factory, tiny, env) -> tuple[pathlib.Path, ...]:
   """An uninterrupted run, and one killed at update 6 and started again."""
   workdir = tmp_path_factory.mktemp('runs') / 'resumed'
   command = ['experiments/train.py', *tiny, f'--workdir={workdir}']
-  options = {'cwd': ROOT, 'text': True}
-  killed = subprocess.Popen(
+  options = {'cwd': ROOT, 'capture_output': True, 'text': True}
+  killed = subprocess.run(
     [sys.executable, '-c', _KILLED, *command],
     env=env | {'AWAITED': str(workdir / 'checkpoints' / '4')},
-    stderr=subprocess.PIPE,
     **options,
   )
-  try:
-    finished = request.getfixturevalue('finished')  # beside it
-  finally:
-    _, stderr = killed.communicate()
-  assert killed.returncode == -signal.SIGKILL, stderr
+  assert killed.returncode == -signal.SIGKILL, killed.stderr
   assert [row['step'] for row in rows(workdir)] == [1, 2, 3, 4, 5, 6]
-  again = subprocess.run(
-    [sys.executable, *command], env=env, capture_output=True, **options
-  )
+  again = subprocess.run([sys.executable, *command], env=env, **options)
   assert again.returncode == 0, again.stderr
   assert 'resuming at update 4' in again.stdout
   return finished, workdir
