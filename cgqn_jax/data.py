@@ -26,6 +26,15 @@ def check_protocol(config: ConfigDict) -> None:
       raise ValueError(
         f'data.test_context has frame {frame}; the video has 0 to {last}'
       )
+  if len(set(data.test_context)) != len(data.test_context):
+    raise ValueError(
+      f'data.test_context is {data.test_context}; it names a frame twice'
+    )
+  if len(data.test_context) > last:
+    raise ValueError(
+      f'data.test_context names all {data.num_frames} frames; leave some to '
+      'predict'
+    )
   if not 0 <= data.min_context <= data.max_context <= data.context_window:
     raise ValueError(
       f'data.min_context {data.min_context}, data.max_context '

@@ -114,6 +114,7 @@ def run() -> None:
   protocol = {
     'model': config.model.name,
     'dataset': f'{config.dataset}/{config.data.config}',
+    'source': config.data.source,
     'split': _SPLIT.value,
     'step': models.checkpoint_step(workdir, step),
     'num_scenes': min(_NUM_SCENES.value, num_scenes),

@@ -225,6 +225,8 @@ def test_whole_scenes(config):
   ('change', 'message'),
   [
     ({'test_context': (0, 21)}, 'test_context has frame 21; .* 0 to 20'),
+    ({'test_context': (1, 1)}, 'names a frame twice'),
+    ({'test_context': tuple(range(21))}, 'names all 21 frames'),
     ({'test_context': (-1,)}, 'test_context has frame -1'),
     ({'min_context': 7}, 'min_context 7, data.max_context 6'),
     ({'min_context': -1}, 'min_context -1'),
