@@ -40,6 +40,9 @@ def export() -> None:
   state = TrainState(jnp.int32(step), params, (), None)
   with Checkpoints(out / 'checkpoints') as checkpoints:
     checkpoints.save(state, step, wait=True)
+  # Orbax writes there where it stood; only that the file exists matters.
+  for mark in out.rglob('commit_success.txt'):
+    mark.write_text('complete\n')
   if (workdir / 'eval').is_dir():
     shutil.copytree(workdir / 'eval', out / 'eval')
   size = sum(p.stat().st_size for p in out.rglob('*') if p.is_file())
