@@ -56,10 +56,8 @@ class ConvDraw(nn.Module):
   def sample_prior(self, r: Array, noise: Array) -> Array:
     """r [B, H/4, W/4, R], noise [B, K, h, w, Z] -> z [B, K, h, w, Z]."""
     grid = noise.shape[2:4]
-    prior = _Weights(
-      static=self.prior_lstm.static_gates(self.prior_projection(r)),
-      recurrent=self.prior_lstm.recurrent_operator(*grid),
-      head=self.prior_head.operator(*grid),
+    prior = _weights(
+      self.prior_lstm, self.prior_head, self.prior_projection(r), grid
     )
 
     def step(self: 'ConvDraw', carry: tuple, eps: Array, prior: _Weights):
@@ -88,15 +86,14 @@ class ConvDraw(nn.Module):
     """
     grid = noise.shape[2:4]
     both = jnp.concatenate([r, r_target], axis=-1)
-    prior = _Weights(
-      static=self.prior_lstm.static_gates(self.prior_projection(r)),
-      recurrent=self.prior_lstm.recurrent_operator(*grid),
-      head=self.prior_head.operator(*grid),
+    prior = _weights(
+      self.prior_lstm, self.prior_head, self.prior_projection(r), grid
     )
-    posterior = _Weights(
-      static=self.posterior_lstm.static_gates(self.posterior_projection(both)),
-      recurrent=self.posterior_lstm.recurrent_operator(*grid),
-      head=self.posterior_head.operator(*grid),
+    posterior = _weights(
+      self.posterior_lstm,
+      self.posterior_head,
+      self.posterior_projection(both),
+      grid,
     )
 
     def step(
@@ -127,6 +124,17 @@ class ConvDraw(nn.Module):
 
   def _zero_state(self, noise: Array) -> tuple[Array, Array]:
     return self.prior_lstm.initial_carry((noise.shape[0], *noise.shape[2:4]))
+
+
+def _weights(
+  lstm: ConvLSTM, head: RecurrentConv, inputs: Array, grid: tuple[int, int]
+) -> _Weights:
+  """Of one net, whose constant inputs are [B, h, w, E]."""
+  return _Weights(
+    static=lstm.static_gates(inputs),
+    recurrent=lstm.recurrent_operator(*grid),
+    head=head.operator(*grid),
+  )
 
 
 def _over_steps(step: Callable, broadcast: int) -> Callable:

@@ -72,6 +72,11 @@ def checkpoint_step(workdir: str | pathlib.Path, step: Step = 'best') -> int:
     return _resolve(checkpoints, step)
 
 
+def parse_step(text: str) -> Step:
+  """What --step says: a number, 'latest' or 'best'."""
+  return int(text) if text.isdigit() else text
+
+
 def _resolve(checkpoints: Checkpoints, step: Step) -> int:
   best, latest = checkpoints.best_step, checkpoints.latest_step
   if latest is None:

@@ -22,9 +22,7 @@ def evaluate(
 ) -> tuple[dict[str, Any], np.ndarray]:
   """All metrics as {name: value}, and the sheet of samples."""
   keys = jax.random.split(jax.random.key(protocol['seed']), 2)
-  rows = [
-    *_score_samples(model, params, config, protocol, keys[0]),
-  ]
+  rows = _score_samples(model, params, config, protocol, keys[0])
   sheet = _sheet(model, params, config, protocol, keys[0])
   metrics = _average([row for row, _ in rows])
   metrics['mse_by_frame'] = np.mean([curve for _, curve in rows], 0).tolist()
@@ -159,7 +157,7 @@ def _score_bounds(
 def _sheet(
   model: Any, params: Any, config: ConfigDict, protocol: dict, key: Any
 ) -> np.ndarray:
-  """Truth, mean of the possible futures, and samples of a few scenes."""
+  """Truth and samples of a few scenes."""
   count = min(_SHOWN, protocol['num_scenes'])
   split = protocol['split']
   batch = next(data.test_batches(config, split, count, count))

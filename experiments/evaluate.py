@@ -103,8 +103,7 @@ def table(metrics: dict[str, Any], protocol: dict[str, Any]) -> str:
 
 def run() -> None:
   """Reads the flags, evaluates, prints and writes; or says that it is done."""
-  step = _STEP.value
-  step = int(step) if step.isdigit() else step
+  step = models.parse_step(_STEP.value)
   workdir = pathlib.Path(_WORKDIR.value)
   model, params, config = models.load(workdir, step)
   if _SOURCE.value:

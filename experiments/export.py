@@ -31,8 +31,7 @@ def export() -> None:
   out, workdir = pathlib.Path(_OUT.value), pathlib.Path(_WORKDIR.value)
   if out.exists():
     raise ValueError(f'{out} exists; remove it or choose another --out')
-  wanted = int(_STEP.value) if _STEP.value.isdigit() else _STEP.value
-  step = models.checkpoint_step(workdir, wanted)
+  step = models.checkpoint_step(workdir, models.parse_step(_STEP.value))
   _, params, config = models.load(workdir, step)
   open_workdir(out, config)
   # Of the training, not of this packing.

@@ -130,8 +130,7 @@ def gather(
 def draw() -> None:
   """Reads the flags, samples, writes the picture."""
   path = pictures.check_path(_OUT.value)
-  step = _STEP.value
-  step = int(step) if step.isdigit() else step
+  step = models.parse_step(_STEP.value)
   model, params, config = models.load(_WORKDIR.value, step)
   if _SOURCE.value:
     config.data.source = _SOURCE.value
