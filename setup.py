@@ -18,7 +18,7 @@ setup(
   author='The cgqn_jax authors',
   license='Apache-2.0',
   packages=find_packages(include=['cgqn_jax', 'cgqn_jax.*']),
-  package_data={'cgqn_jax': ['weights/**/*', '**/*.png']},
+  package_data={'cgqn_jax': ['weights/**/*', '**/*.png', '**/DIGITS.md']},
   python_requires='>=3.11',
   # Every pin is a lower bound, except Orbax's: version 1 is another library.
   install_requires=[

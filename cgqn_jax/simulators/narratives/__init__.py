@@ -15,7 +15,7 @@ from cgqn_jax.simulators.narratives.sampling import (
 )
 from cgqn_jax.simulators.narratives.sheets import contact_sheet
 from cgqn_jax.simulators.narratives.stories import Narrative, Story
-from cgqn_jax.simulators.narratives.words import SPLITS
+from cgqn_jax.simulators.words import SPLITS
 
 __all__ = [
   'NARRATIVES',

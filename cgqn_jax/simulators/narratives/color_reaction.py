@@ -15,7 +15,7 @@ from cgqn_jax.simulators.narratives.stories import (
   Stage,
   Story,
 )
-from cgqn_jax.simulators.narratives.words import Draws
+from cgqn_jax.simulators.words import Draws
 
 NUM_FRAMES = 12
 ACTOR, REACTOR = 0, 1

@@ -16,7 +16,7 @@ from cgqn_jax.simulators.narratives.stories import (
   Stage,
   Story,
 )
-from cgqn_jax.simulators.narratives.words import Draws
+from cgqn_jax.simulators.words import Draws
 
 NUM_SHAPES = 4
 LEG = 5

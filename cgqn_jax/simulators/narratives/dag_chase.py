@@ -16,7 +16,7 @@ from cgqn_jax.simulators.narratives.stories import (
   Story,
   contact,
 )
-from cgqn_jax.simulators.narratives.words import Draws
+from cgqn_jax.simulators.words import Draws
 
 NUM_SHAPES, NUM_FRAMES = 4, 21
 WAY_POINT_FRAMES = (0, 10, 20)

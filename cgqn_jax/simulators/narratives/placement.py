@@ -10,7 +10,7 @@ from cgqn_jax.simulators.narratives.stories import (
   Cast,
   Place,
 )
-from cgqn_jax.simulators.narratives.words import Draws
+from cgqn_jax.simulators.words import Draws
 
 GAP = 3 / 64  # kept free between two shapes, and to the frame's edge
 _TRIES = 200

@@ -19,7 +19,7 @@ from cgqn_jax.simulators.narratives.stories import (
   Stage,
   Story,
 )
-from cgqn_jax.simulators.narratives.words import Draws
+from cgqn_jax.simulators.words import Draws
 
 ROWS, LEG = 4, 5
 NUM_FRAMES = ROWS * LEG + 1

@@ -15,7 +15,7 @@ from cgqn_jax.simulators.narratives.traveling import (
   GREEDY_SALESMAN,
   TRAVELING_SALESMAN,
 )
-from cgqn_jax.simulators.narratives.words import SPLITS, Draws
+from cgqn_jax.simulators.words import SPLITS, Draws
 
 NARRATIVES: dict[str, Narrative] = {
   narrative.name: narrative

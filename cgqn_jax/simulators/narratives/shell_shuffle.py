@@ -18,7 +18,7 @@ from cgqn_jax.simulators.narratives.stories import (
   Stage,
   Story,
 )
-from cgqn_jax.simulators.narratives.words import Draws
+from cgqn_jax.simulators.words import Draws
 
 NUM_FRAMES = 21
 LANES = (1 / 6, 3 / 6, 5 / 6)

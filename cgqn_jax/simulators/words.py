@@ -1,4 +1,4 @@
-"""The random numbers of the narratives, and the order they are drawn in.
+"""The random numbers of the simulators, and the order they are drawn in.
 
 They are raw Philox words, which NumPy freezes (its distributions and
 `jax.random` may change between versions), so that example `i` of a split can
@@ -7,9 +7,9 @@ be made alone, on any machine, at any time:
   Philox(key=[0, 16 * stream + split], counter=[0, 0, 0, i]).random_raw()
 
 Streams: 0 traveling_salesman, 1 color_reaction, 2 dag_chase, 3 color_relay,
-4 shell_shuffle, 5 plinko, 6 greedy_salesman. Splits: 0 train, 1 validation,
-2 test. Variants of a data set that differ in frame size or in number of
-examples share the stream. Ids may run past the stored set.
+4 shell_shuffle, 5 plinko, 6 greedy_salesman, 8 dice. Splits: 0 train,
+1 validation, 2 test. Variants of a data set that differ in frame size or in
+number of examples share the stream. Ids may run past the stored set.
 
 From each word w the uniform u = (w >> 11) / 2^53; `below(k)` = floor(u k);
 a permutation is Fisher-Yates from the end, one word for each but the first
@@ -33,6 +33,14 @@ entry. The order of the draws, which must never change:
                        board's color below(11) among the others, center
                        uniform, spacing uniform, quarter turns below(4), then
                        four times left or right below(2)
+  dice                 six digits below(100), or as many as there are; cube x,
+                       y, yaw; light x, y, z; wall, then floor: kind below(7),
+                       frequency below(3); wall, then floor: color 1 as hue,
+                       saturation, value, whether color 2 is independent, its
+                       factor, its hue, saturation, value; ceiling, then cube:
+                       hue, saturation, value; wall, then floor: for each of 24
+                       waves of noise its angle and its phase; the views: first
+                       angle, one offset each, permutation(views)
 """
 
 from collections.abc import Sequence
@@ -48,7 +56,7 @@ class Draws:
   """The words of one example, in order.
 
   Args:
-    stream: the narrative's number, 0 to 15.
+    stream: the simulator's number, 0 to 15.
     split: one of `SPLITS`.
     example_id: 0 or more, below 2**64.
   """

@@ -1,0 +1,157 @@
+"""The light on what rays meet, in stages of one result (paper, section 4.2).
+
+XLA compiles a stage whose only work is to look up much better than one that
+also computes where, so a stage gives indices, the next one looks them up.
+What is cheap to compute again is not handed on: only the thing that a ray
+meets, and what was looked up.
+"""
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from cgqn_jax.simulators.dice import tracing
+from cgqn_jax.simulators.dice.relief import unpack
+from cgqn_jax.simulators.dice.rooms import EDGE
+from cgqn_jax.simulators.dice.textures import SIDE
+from cgqn_jax.simulators.dice.tracing import HALF, Frame, Hit, Ray, Vector, pick
+
+Array = Any  # of NumPy or of JAX
+
+LAMP = 0.08  # its radius
+_AMBIENT, _DIFFUSE = 0.45, 0.65
+_INK = 0.8  # how much darker a digit is where it is deepest
+_DEPTH = 0.016 / EDGE  # of a digit, in edges
+_TILE = 1.2  # side of a texture on wall and floor
+_CONTACT, _REACH = 0.35, 60.0  # darkness where the die meets the floor
+_MAP = SIDE * SIDE
+
+
+def surface(ray: Ray, thing: Array, frame: Frame, xp: ModuleType) -> Array:
+  """Index in the grey maps (wall, floor, six faces) of what a ray meets."""
+  hit = tracing.land(ray, thing, frame, xp)
+  across = xp.where(thing == tracing.WALL_X, hit.place[1], hit.place[0])
+  along = xp.where(thing == tracing.FLOOR, hit.place[1], hit.place[2])
+  # Two tiles on, so that rounding to zero rounds down.
+  column, row = (
+    ((x + 2 * _TILE) * (SIDE / _TILE)).astype(np.int32) & (SIDE - 1)
+    for x in (across, along)
+  )
+  texel = row * SIDE + column
+  texel = xp.where(thing == tracing.FLOOR, texel + _MAP, texel)
+  u, v = _on_face(hit, xp)
+  return xp.where(hit.die, (thing + 2) * _MAP + _texel(u, v, xp), texel)
+
+
+def groove(
+  ray: Ray, thing: Array, gray: Array, frame: Frame, xp: ModuleType
+) -> Array:
+  """Index in the six faces of what is seen: one step down along the ray."""
+  hit = tracing.land(ray, thing, frame, xp)
+  u, v = _on_face(hit, xp)
+  right, down, out = _to_face(hit, frame.turn(ray.direction), xp)
+  step = _DEPTH * gray / xp.maximum(-out, 0.1)
+  index = thing * _MAP + _texel(u + step * right, v + step * down, xp)
+  return xp.where(hit.die, index, 0)
+
+
+def rim(
+  ray: Ray,
+  index: Array,
+  thing: Array,
+  word: Array,
+  frame: Frame,
+  xp: ModuleType,
+) -> Array:
+  """Index in the grey maps of what may shade `index`: halfway to the rim."""
+  hit = tracing.land(ray, thing, frame, xp)
+  right, down, out = _to_face(hit, _to_lamp(ray, hit, frame), xp)
+  depth, _, _ = unpack(word)
+  step = 0.5 * _DEPTH * SIDE * depth / xp.maximum(out, 0.1)
+  column = (index & (SIDE - 1)).astype(np.float32) + 0.5
+  row = ((index >> 6) & (SIDE - 1)).astype(np.float32) + 0.5
+  column, row = _clip(column + step * right, xp), _clip(row + step * down, xp)
+  return xp.where(hit.die, (thing + 2) * _MAP + row * SIDE + column, 0)
+
+
+def brightness(
+  ray: Ray, thing: Array, word: Array, edge: Array, frame: Frame, xp: ModuleType
+) -> Array:
+  """How bright a white surface would be; `edge` is the depth at the rim."""
+  hit = tracing.land(ray, thing, frame, xp)
+  to_lamp = _to_lamp(ray, hit, frame)
+  right, down, out = _to_face(hit, to_lamp, xp)
+  depth, slope_right, slope_down = unpack(word)
+  slope_right, slope_down = _DEPTH * slope_right, _DEPTH * slope_down
+  on_die = out + slope_right * right + slope_down * down
+  steep = 1 + slope_right * slope_right + slope_down * slope_down
+  lit = xp.clip(1 - 2.5 * (0.5 * depth - edge), 0.0, 1.0)
+  on_die = xp.where(out > 0, on_die * lit / xp.sqrt(steep), 0.0)
+
+  room = tuple(b - a for a, b in zip(hit.place, ray.lamp, strict=True))
+  in_room = xp.abs(pick(thing - tracing.WALL_X, room, xp))
+  _, enter, leave = tracing.slabs(hit.own, to_lamp, xp)
+  shadow = (enter < leave) & (leave > 0) & (enter < 1)
+  in_room = xp.where(shadow, 0.0, in_room)
+  facing = xp.maximum(xp.where(hit.die, on_die, in_room), 0.0)
+  far = xp.sqrt(sum(x * x for x in to_lamp))
+
+  x, y, z = hit.own
+  beside_x, beside_y = (xp.maximum(xp.abs(p) - HALF, 0.0) for p in (x, y))
+  above = xp.where(hit.die, z, xp.maximum(z - EDGE, 0.0))
+  beside = beside_x * beside_x + beside_y * beside_y
+  gap = xp.where(hit.die, 0.0, beside) + above * above
+  dark = _CONTACT * xp.exp(-_REACH * gap)
+  return _AMBIENT * (1 - dark) + _DIFFUSE * facing / far
+
+
+def color(
+  thing: Array,
+  gray: Array,
+  word: Array,
+  bright: Array,
+  colors: tuple[Array, ...],
+  xp: ModuleType,
+) -> Array:
+  """One of red, green and blue; `colors` holds it for `rooms.COLORS`."""
+  wall, other_wall, floor, other_floor, lid, cube = colors
+  die, wide = thing < tracing.WALL_X, thing < tracing.FLOOR
+  first = xp.where(thing == tracing.FLOOR, floor, lid)
+  other = xp.where(thing == tracing.FLOOR, other_floor, lid)
+  first = xp.where(die, cube, xp.where(wide, wall, first))
+  other = xp.where(wide, other_wall, other)
+  other = xp.where(die, (1 - _INK) * cube, other)
+  part = xp.where(die, unpack(word)[0], gray)
+  return bright * (first + part * (other - first))
+
+
+def _on_face(hit: Hit, xp: ModuleType) -> tuple[Array, Array]:
+  """Where hits are on their face, seen from outside: right and down, in 0-1."""
+  x, y, z = hit.own
+  right, down, _ = _to_face(hit, (x, y, z - HALF), xp)
+  return right / EDGE + 0.5, down / EDGE + 0.5
+
+
+def _to_face(
+  hit: Hit, vector: Vector, xp: ModuleType
+) -> tuple[Array, Array, Array]:
+  """A vector seen from outside a face: to the right, down, and out of it."""
+  x, y, z = vector
+  right = hit.sign * pick(hit.axis, (y, -x, x), xp)
+  down = xp.where(hit.axis == 2, -y, -z)
+  return right, down, hit.sign * pick(hit.axis, vector, xp)
+
+
+def _to_lamp(ray: Ray, hit: Hit, frame: Frame) -> Vector:
+  lamp = frame.place(ray.lamp)
+  return tuple(b - a for a, b in zip(hit.own, lamp, strict=True))
+
+
+def _texel(u: Array, v: Array, xp: ModuleType) -> Array:
+  """Index in a face's map of a place in [0, 1] x [0, 1], or near it."""
+  return _clip(SIDE * v, xp) * SIDE + _clip(SIDE * u, xp)
+
+
+def _clip(place: Array, xp: ModuleType) -> Array:
+  return xp.clip(place, 0, SIDE - 1).astype(np.int32)
