@@ -19,6 +19,8 @@ beyond what TFDS asks for, has:
   builder.preview(path), which draws the picture
   builder.builder_config.bytes_per_example and .examples_per_second: measured,
     on disk and on one core; the estimate before a build comes from them
+  builder.fetch(), only if something is downloaded: has it at hand, or says in
+    a ValueError of one line what is wrong. It comes before all else.
 """
 
 from collections.abc import Iterator
@@ -77,6 +79,7 @@ def build(
     _check(builder, final, 'add --overwrite to build it anew')
     print(f'already built: {final}')
     return final
+  shards_lib.fetch(builder)
   work = final.with_name(f'{final.name}.incomplete')
   work.mkdir(parents=True, exist_ok=True)
   with _locked(work):
@@ -177,8 +180,9 @@ def _make(
 
 
 def _start_worker() -> None:
-  """Leaves Ctrl-C to the parent, and lets no worker outlive it."""
+  """Leaves Ctrl-C and bars to the parent; lets no worker outlive it."""
   signal.signal(signal.SIGINT, signal.SIG_IGN)
+  tfds.disable_progress_bar()  # of a download, which the parent has made
   parent = multiprocessing.parent_process()
 
   def watch() -> None:
@@ -208,6 +212,7 @@ def main(argv: list[str]) -> None:
   # One thread a worker, for the workers are the parallelism; and the CPU, so
   # that the frames do not depend on where they were made.
   os.environ.setdefault('NPROC', '1')
+  os.environ.setdefault('OMP_NUM_THREADS', '1')  # of NumPy, in the workers
   os.environ.setdefault('JAX_PLATFORMS', 'cpu')
   logging.set_verbosity(logging.WARNING)
   words, config, data_dir = argv[1:], _CONFIG.value, _DATA_DIR.value
@@ -218,6 +223,7 @@ def main(argv: list[str]) -> None:
       builder = shards_lib.load(words[1], config, data_dir)
       default = f'{builder.name}_{builder.builder_config.name}.png'
       path = pathlib.Path(_OUT.value or default)
+      shards_lib.fetch(builder)
       builder.preview(path)
       print(f'drawn: {path.resolve()}')
     elif len(words) == 1:

@@ -64,6 +64,16 @@ def load(dataset: str, config: str | None, data_dir: str | None) -> Builder:
   )
 
 
+def fetch(builder: Builder) -> None:
+  """Has a builder download what it needs, if it needs anything."""
+  if not hasattr(builder, 'fetch'):
+    return
+  try:
+    builder.fetch()
+  except ValueError as error:
+    raise BuildError(str(error)) from error
+
+
 def filename_template(
   builder: Builder, split: str, directory: pathlib.Path
 ) -> tfds.core.ShardedFileTemplate:
