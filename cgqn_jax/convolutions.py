@@ -2,22 +2,29 @@
 
 The paper's table (appendix B) says nothing of how. On accelerators the plain
 form is. On CPUs, where the map is smaller than the kernel, XLA falls to a naive
-path thirty times slower than a matrix product, and the kernel written out as a
-matrix from map to map is small enough. Inside a scan the gradients that XLA
-derives fall to that path for any map (an update at 64x64 took 18 s instead of
-one), so they are written out in a form that does not.
+path thirty times slower than a matrix product. Two products replace it: of the
+map's patches with the kernel or, where many maps pay for making it, of the map
+with the kernel written out as a matrix from map to map. Inside a scan the
+gradients that XLA derives fall to the naive path for any map (an update at
+64x64 took 18 s instead of one), so they are written out in a form that does
+not.
 """
 
 from collections.abc import Iterator
 import contextlib
 import contextvars
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from cgqn_jax.types import Array
+
+# From this many maps on the matrix is worth making: it costs as much as a few
+# dozen applications of the kernel to patches (measured in docs/speed.md).
+_MAPS_FOR_MATRIX = 64
 
 _PLAIN = contextvars.ContextVar('plain_convolutions', default=False)
 
@@ -37,18 +44,20 @@ def plain_convolutions() -> Iterator[None]:
 
 def convolve(x: Array, kernel: Array) -> Array:
   """Stride-1 SAME convolution of [..., h, w, I] with [k, k, I, O], k odd."""
-  return apply(x, operator(kernel, *x.shape[-3:-1]))
+  height, width = x.shape[-3:-1]
+  maps = math.prod(x.shape[:-3])
+  return apply(x, operator(kernel, height, width, maps))
 
 
-def operator(kernel: Array, height: int, width: int) -> Array:
-  """A kernel [k, k, I, O] in the form that is fastest on such a map.
+def operator(kernel: Array, height: int, width: int, maps: int) -> Array:
+  """A kernel [k, k, I, O] in the form that is fastest on `maps` such maps.
 
   The kernel itself, or a matrix [h w I, h w O]. Make it once, outside of a
   scan, and `apply` it in every step.
   """
   plain = _PLAIN.get() or jax.default_backend() != 'cpu'
   size, _, inputs, outputs = kernel.shape
-  if plain or min(height, width) >= size:
+  if plain or min(height, width) >= size or maps < _MAPS_FOR_MATRIX:
     return kernel
   taps = jnp.asarray(_taps(height, width, size))
   matrix = taps @ kernel.reshape((size * size, inputs * outputs))
@@ -66,6 +75,10 @@ def apply(x: Array, operator: Array) -> Array:
     out = out.reshape((count, height, width, -1))
   elif _PLAIN.get() or jax.default_backend() != 'cpu':
     out = _native(maps, operator)
+  elif min(height, width) < operator.shape[0]:
+    out = _patches(maps, operator.shape[0]) @ operator.reshape(
+      (-1, operator.shape[-1])
+    )
   else:
     out = _convolve_on_cpu(maps, operator)
   return out.reshape(x.shape[:-1] + out.shape[-1:])
@@ -79,6 +92,18 @@ def _taps(height: int, width: int, size: int) -> np.ndarray:
   inside = np.all((tap >= 0) & (tap < size), axis=-1)
   index = np.where(inside, tap[..., 0] * size + tap[..., 1], size * size)
   return np.eye(size * size + 1, dtype=np.float32)[index.ravel(), :-1]
+
+
+def _patches(x: Array, size: int) -> Array:
+  """What a kernel sees of each cell: [n, h, w, I] -> [n, h, w, k k I]."""
+  height, width, pad = x.shape[1], x.shape[2], size // 2
+  padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+  taps = [
+    padded[:, i : i + height, j : j + width]
+    for i in range(size)
+    for j in range(size)
+  ]
+  return jnp.concatenate(taps, axis=-1)
 
 
 def _native(x: Array, kernel: Array) -> Array:

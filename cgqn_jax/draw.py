@@ -3,17 +3,25 @@
 At every step the prior's LSTM moves first, so that already p_1 sees the
 context; its hidden state is fed to the posterior's. Noise comes in as an
 array, so both passes are pure functions without a random key.
+
+Its leading axes [...] say how many latents there are: samples and scenes, for
+GQN targets too. The other inputs have as many axes and are broadcast, so what
+samples or targets share is convolved once.
 """
 
 from collections.abc import Callable
+import math
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from cgqn_jax import gaussian
 from cgqn_jax.layers import ConvLSTM, PatchConv, RecurrentConv
 from cgqn_jax.types import Array, Normal
+
+_STEPS = -4  # the axis of K in [..., K, h, w, Z]
 
 
 class _Weights(NamedTuple):
@@ -28,7 +36,8 @@ class ConvDraw(nn.Module):
   """P_phi(z | r) and Q_psi(z | r, r'), K steps with shared weights.
 
   Fields are named as in the paper's table: hidden is nf_to_hidden, encoding
-  nf_enc, latent nf_z, stride stride_to_hidden.
+  nf_enc, latent nf_z, stride stride_to_hidden. With view_features, both nets
+  also see a query [..., V] (GQN).
   """
 
   hidden: int
@@ -37,28 +46,27 @@ class ConvDraw(nn.Module):
   stride: int
   kernel: int
   posterior_sees_prior: bool
+  view_features: int = 0
 
   def setup(self) -> None:
-    self.prior_projection = PatchConv(self.encoding, self.stride)
-    self.prior_lstm = ConvLSTM(
-      self.hidden, self.encoding, self.latent, self.kernel
-    )
-    self.prior_head = RecurrentConv(self.hidden, 2 * self.latent, self.kernel)
+    static = self.encoding + self.view_features
     fed = self.hidden if self.posterior_sees_prior else 0
+    self.prior_projection = PatchConv(self.encoding, self.stride)
+    self.prior_lstm = ConvLSTM(self.hidden, static, self.latent, self.kernel)
+    self.prior_head = RecurrentConv(self.hidden, 2 * self.latent, self.kernel)
     self.posterior_projection = PatchConv(self.encoding, self.stride)
     self.posterior_lstm = ConvLSTM(
-      self.hidden, self.encoding, self.latent + fed, self.kernel
+      self.hidden, static, self.latent + fed, self.kernel
     )
     self.posterior_head = RecurrentConv(
       self.hidden, 2 * self.latent, self.kernel
     )
 
-  def sample_prior(self, r: Array, noise: Array) -> Array:
-    """r [B, H/4, W/4, R], noise [B, K, h, w, Z] -> z [B, K, h, w, Z]."""
-    grid = noise.shape[2:4]
-    prior = _weights(
-      self.prior_lstm, self.prior_head, self.prior_projection(r), grid
-    )
+  def sample_prior(
+    self, r: Array, noise: Array, views: Array | None = None
+  ) -> Array:
+    """r [..., H/4, W/4, R], noise [..., K, h, w, Z] -> z like the noise."""
+    prior = self._prior(r, views, noise)
 
     def step(self: 'ConvDraw', carry: tuple, eps: Array, prior: _Weights):
       state, z = carry
@@ -67,33 +75,38 @@ class ConvDraw(nn.Module):
       z = gaussian.sample(gaussian.from_head(head), eps)
       return (state, z), z
 
-    carry = (self._zero_state(noise), jnp.zeros_like(noise[:, 0]))
-    return _over_steps(step, broadcast=1)(self, carry, noise, prior)[1]
+    noise = jnp.moveaxis(noise, _STEPS, 0)
+    carry = (self._zero_state(noise), jnp.zeros_like(noise[0]))
+    z = _over_steps(step, broadcast=1)(self, carry, noise, prior)[1]
+    return jnp.moveaxis(z, 0, _STEPS)
 
   def infer(
-    self, r: Array, r_target: Array, noise: Array
+    self,
+    r: Array,
+    r_target: Array,
+    noise: Array,
+    views: Array | None = None,
   ) -> tuple[Array, Normal, Normal]:
     """Draws z from the posterior and returns it with both densities.
 
     Args:
-      r: [B, H/4, W/4, R] sum of the context's representations.
+      r: [..., H/4, W/4, R] sum of the context's representations.
       r_target: the same of the targets.
-      noise: [B, K, h, w, Z] standard normal.
+      noise: [..., K, h, w, Z] standard normal.
+      views: [..., V] the queries that the nets see, if they see any.
 
     Returns:
-      z [B, K, h, w, Z] and the normals q_k, p_k of every step, both given
+      z [..., K, h, w, Z] and the normals q_k, p_k of every step, both given
       the same z_<k ~ q.
     """
-    grid = noise.shape[2:4]
-    both = jnp.concatenate([r, r_target], axis=-1)
-    prior = _weights(
-      self.prior_lstm, self.prior_head, self.prior_projection(r), grid
-    )
+    prior = self._prior(r, views, noise)
+    r = jnp.broadcast_to(r, r_target.shape)
     posterior = _weights(
       self.posterior_lstm,
       self.posterior_head,
-      self.posterior_projection(both),
-      grid,
+      self.posterior_projection(jnp.concatenate([r, r_target], axis=-1)),
+      views,
+      noise,
     )
 
     def step(
@@ -115,34 +128,49 @@ class ConvDraw(nn.Module):
       z = gaussian.sample(q, eps)
       return (p_state, q_state, z), (z, q, p_state[0])
 
+    noise = jnp.moveaxis(noise, _STEPS, 0)
     zeros = self._zero_state(noise)
-    carry = (zeros, zeros, jnp.zeros_like(noise[:, 0]))
+    carry = (zeros, zeros, jnp.zeros_like(noise[0]))
     scan = _over_steps(step, broadcast=2)
     _, (z, q, hidden) = scan(self, carry, noise, prior, posterior)
     # No step waits for the prior's densities: all at once.
-    return z, q, gaussian.from_head(self.prior_head(hidden, prior.head))
+    p = gaussian.from_head(self.prior_head(hidden, prior.head))
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, _STEPS), (z, q, p))
+
+  def _prior(self, r: Array, views: Array | None, noise: Array) -> _Weights:
+    inputs = self.prior_projection(r)
+    return _weights(self.prior_lstm, self.prior_head, inputs, views, noise)
 
   def _zero_state(self, noise: Array) -> tuple[Array, Array]:
-    return self.prior_lstm.initial_carry((noise.shape[0], *noise.shape[2:4]))
+    return self.prior_lstm.initial_carry(noise.shape[1:-1])
 
 
 def _weights(
-  lstm: ConvLSTM, head: RecurrentConv, inputs: Array, grid: tuple[int, int]
+  lstm: ConvLSTM,
+  head: RecurrentConv,
+  inputs: Array,
+  views: Array | None,
+  noise: Array,
 ) -> _Weights:
-  """Of one net, whose constant inputs are [B, h, w, E]."""
+  """Of one net, whose constant inputs are [..., h, w, E] and the query."""
+  grid = noise.shape[-3:-1]
+  maps = math.prod(noise.shape[:_STEPS])
+  static = lstm.static_gates(inputs)
+  if views is not None:
+    static = static + lstm.view_gates(views, *grid)
   return _Weights(
-    static=lstm.static_gates(inputs),
-    recurrent=lstm.recurrent_operator(*grid),
-    head=head.operator(*grid),
+    static=static,
+    recurrent=lstm.recurrent_operator(*grid, maps),
+    head=head.operator(*grid, maps),
   )
 
 
 def _over_steps(step: Callable, broadcast: int) -> Callable:
-  """Scans `step` over axis 1 (K) of the noise; weights shared over steps."""
+  """Scans `step` over the noise's steps; weights shared over steps."""
   return nn.scan(
     step,
     variable_broadcast='params',
     split_rngs={'params': False},
-    in_axes=(1,) + (nn.broadcast,) * broadcast,
-    out_axes=1,
+    in_axes=(0,) + (nn.broadcast,) * broadcast,
+    out_axes=0,
   )

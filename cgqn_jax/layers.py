@@ -44,9 +44,9 @@ class RecurrentConv(nn.Module):
     self.kernel = self.param('kernel', KERNEL_INIT, shape)
     self.bias = self.param('bias', nn.initializers.zeros_init(), shape[-1:])
 
-  def operator(self, height: int, width: int) -> Array:
+  def operator(self, height: int, width: int, maps: int) -> Array:
     """What `__call__` wants, see `operator`."""
-    return operator(self.kernel, height, width)
+    return operator(self.kernel, height, width, maps)
 
   def __call__(self, x: Array, operator: Array) -> Array:
     return add_bias(apply(x, operator), self.bias)
@@ -135,9 +135,10 @@ class ConvLSTM(nn.Module):
     maps = convolve(basis, self.kernel[:, :, last - width_v : last])
     return jnp.einsum('...v,vhwg->...hwg', views, maps)
 
-  def recurrent_operator(self, height: int, width: int) -> Array:
+  def recurrent_operator(self, height: int, width: int, maps: int) -> Array:
     """The operator of [inputs ; h]: make it before the scan, see `operator`."""
-    return operator(self.kernel[:, :, self.static_features :], height, width)
+    kernel = self.kernel[:, :, self.static_features :]
+    return operator(kernel, height, width, maps)
 
   def initial_carry(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
     """Zero (h, c) for maps [*shape, features]."""

@@ -80,10 +80,11 @@ class CGQN:
     first_sample: Array | int = 0,
   ) -> Latent:
     """Draws latents given the context's representation r [B, ...]."""
-    noise = self._noise(key, r.shape[0], example_id, num_samples, first_sample)
-    r_tiled = jnp.tile(r, (num_samples, 1, 1, 1))
-    z = self._apply(Networks.sample_prior, params, r_tiled, _flatten(noise))
-    return Latent(z.reshape(noise.shape), r)
+    if example_id is None:
+      example_id = jnp.arange(r.shape[0])
+    keys = sample_keys(key, example_id, num_samples, first_sample)
+    z = self._apply(Networks.sample_prior, params, r[None], self._noise(keys))
+    return Latent(z, r)
 
   def posterior(
     self,
@@ -95,18 +96,14 @@ class CGQN:
     example_id: Array | None = None,
   ) -> tuple[Latent, Array]:
     """Draws latents that also explain the targets, and their KL [S, B]."""
-    noise = self._noise(key, r.shape[0], example_id, num_samples)
-    tiles = (num_samples, 1, 1, 1)
+    if example_id is None:
+      example_id = jnp.arange(r.shape[0])
+    keys = sample_keys(key, example_id, num_samples)
     z, q, p = self._apply(
-      Networks.infer,
-      params,
-      jnp.tile(r, tiles),
-      jnp.tile(r_target, tiles),
-      _flatten(noise),
+      Networks.infer, params, r[None], r_target[None], self._noise(keys)
     )
-    kl = jnp.sum(gaussian.kl(q, p), axis=(1, 2, 3, 4))
-    latent = Latent(z.reshape(noise.shape), r)
-    return latent, kl.reshape(noise.shape[:2])
+    kl = jnp.sum(gaussian.kl(q, p), axis=(2, 3, 4, 5))
+    return Latent(z, r), kl
 
   def render(self, params: Params, latent: Latent, views: Array) -> Array:
     """Any views [B, T, V] of every sample: [S, B, T, H, W, 3], not clipped."""
@@ -115,7 +112,7 @@ class CGQN:
     frames = self._apply(
       Networks.render,
       params,
-      _flatten(latent.z),
+      flatten(latent.z),
       jnp.tile(latent.r, (samples, 1, 1, 1)),
       jnp.tile(views, (samples, 1, 1)),
     )
@@ -179,35 +176,36 @@ class CGQN:
     return self._bound(params, key, batch)[0]
 
   def _bound(self, params: Params, key: Array, batch: Batch):
-    noise = self._noise(key, batch.weight.shape[0], batch.example_id, 1)[0]
+    noise = self._noise(sample_keys(key, batch.example_id)[0])
     return self._apply(Networks.bound, params, batch, noise)
 
   def _apply(self, method: Callable, params: Params, *args: Any) -> Any:
     return self.networks.apply({'params': params}, *args, method=method)
 
-  def _noise(
-    self,
-    key: Array,
-    batch: int,
-    example_id: Array | None,
-    num_samples: int,
-    first_sample: Array | int = 0,
-  ) -> Array:
-    """Standard normal [S, B, K, h, w, Z], keyed by example, then sample."""
-    if example_id is None:
-      example_id = jnp.arange(batch)
+  def _noise(self, keys: Array) -> Array:
+    """Standard normal [..., K, h, w, Z], from a key for each latent [...]."""
     shape = self.networks.latent_shape
-
-    def draw(sample: Array, example: Array) -> Array:
-      key_ = jax.random.fold_in(jax.random.fold_in(key, example), sample)
-      return jax.random.normal(key_, shape)
-
-    over_examples = jax.vmap(draw, in_axes=(None, 0))
-    return jax.vmap(over_examples, in_axes=(0, None))(
-      first_sample + jnp.arange(num_samples), example_id
-    )
+    flat = jax.vmap(lambda key: jax.random.normal(key, shape))(keys.ravel())
+    return flat.reshape(keys.shape + shape)
 
 
-def _flatten(x: Array) -> Array:
+def sample_keys(
+  key: Array,
+  example_id: Array,
+  num_samples: int = 1,
+  first_sample: Array | int = 0,
+) -> Array:
+  """A key for each sample of each example, [S, B]; of nothing else."""
+
+  def fold(sample: Array, example: Array) -> Array:
+    return jax.random.fold_in(jax.random.fold_in(key, example), sample)
+
+  over_examples = jax.vmap(fold, in_axes=(None, 0))
+  return jax.vmap(over_examples, in_axes=(0, None))(
+    first_sample + jnp.arange(num_samples), example_id
+  )
+
+
+def flatten(x: Array) -> Array:
   """[S, B, ...] -> [S B, ...]."""
   return x.reshape((-1,) + x.shape[2:])

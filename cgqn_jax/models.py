@@ -1,47 +1,107 @@
 """Models by name: built from a config, or loaded from a workdir."""
 
 import pathlib
-from typing import Any
 
 import jax
 from ml_collections import ConfigDict
+import optax
 
-from cgqn_jax import objective
+from cgqn_jax import baselines, objective
 from cgqn_jax.checkpoints import Checkpoints, Step
+from cgqn_jax.gqn import GQN
 from cgqn_jax.model import CGQN
 from cgqn_jax.networks import Networks
 from cgqn_jax.types import Params
 from cgqn_jax.workdir import read_workdir
 
+# Any frames in, any frames out; and those that go through time.
+JUMPY = {'cgqn': CGQN, 'gqn': GQN}
+SEQUENTIAL = ('cdna', 'sv2p', 'sssm')
 
-def build(config: ConfigDict) -> CGQN:
+Model = CGQN | baselines.Sequential
+
+
+def build(config: ConfigDict) -> Model:
   """The model of a config, as configs/*.py make it.
 
   Raises:
-    ValueError: for a model that there is not, a field that it has not, or a
-      frame size that its networks cannot take.
+    ValueError: for a model that there is not, a field that it has not, a
+      frame size that its networks cannot take, or scenes that it cannot read.
   """
   fields = dict(config.model)
   name = fields.pop('name')
-  if name != 'cgqn':
-    raise ValueError(f"model.name is {name!r}; it must be 'cgqn'")
+  if name in JUMPY:
+    return _build_jumpy(config, name, fields)
+  if name in SEQUENTIAL:
+    return _build_sequential(config, name, fields)
+  raise ValueError(
+    f'model.name is {name!r}; it must be one of '
+    f'{", ".join([*JUMPY, *SEQUENTIAL])}'
+  )
+
+
+def _build_jumpy(config: ConfigDict, name: str, fields: dict) -> CGQN:
+  if name == 'cgqn' and fields.get('latent_sees_query'):
+    raise ValueError(
+      'model.latent_sees_query is on; the latent of cgqn is not of one query: '
+      "turn it off, or choose model.name 'gqn'"
+    )
   _check_sizes(config)
   networks = Networks(
     frame_size=config.data.frame_size, view_size=config.data.view_size, **fields
   )
-  return CGQN(networks, pixel_variance(config))
+  return JUMPY[name](networks, pixel_variance(config))
 
 
-def pixel_variance(config: ConfigDict) -> Any:
-  """The schedule of sigma^2 over the updates of a run."""
-  return objective.schedule(
-    num_steps=config.num_steps, **dict(config.pixel_variance)
+def _build_sequential(
+  config: ConfigDict, name: str, fields: dict
+) -> baselines.Sequential:
+  if config.data.protocol != 'sequence':
+    raise ValueError(
+      f'{name} reads the first frames of a video in order and predicts all '
+      f'others; data.protocol is {config.data.protocol!r}: make it '
+      f"'sequence', or choose {' or '.join(JUMPY)}"
+    )
+  size, unit = config.data.frame_size, 16 if name == 'sssm' else 8
+  if size < unit or size % unit:
+    raise ValueError(
+      f'data.frame_size is {size}; {name} takes multiples of {unit}'
+    )
+  fields |= {'frame_size': size, 'num_frames': config.data.num_frames}
+  variance = pixel_variance(config)
+  if name == 'sssm':
+    free_nats = fields.pop('free_nats')
+    networks = baselines.SSSMNetworks(
+      max_context=config.data.max_context, **fields
+    )
+    weight = _schedule(config, config.kl_weight)
+    return baselines.SSSM(networks, variance, weight, free_nats)
+  truth = baselines.scheduled_sampling(
+    config.num_steps, fields.pop('truth_half_life')
   )
+  if name == 'cdna':
+    return baselines.CDNA(baselines.CDNANetworks(**fields), variance, truth)
+  return baselines.SV2P(
+    baselines.SV2PNetworks(**fields),
+    variance,
+    truth,
+    informed=_schedule(config, config.informed),
+    kl_weight=_schedule(config, config.kl_weight),
+  )
+
+
+def pixel_variance(config: ConfigDict) -> optax.Schedule:
+  """The schedule of sigma^2 over the updates of a run."""
+  return _schedule(config, config.pixel_variance)
+
+
+def _schedule(config: ConfigDict, fields: ConfigDict) -> optax.Schedule:
+  return objective.schedule(num_steps=config.num_steps, **dict(fields))
 
 
 def load(
   workdir: str | pathlib.Path, step: Step = 'best'
-) -> tuple[CGQN, Params, ConfigDict]:
+) -> tuple[Model, Params, ConfigDict]:
   """The model, its parameters and its config from a training's folder.
 
   Args:

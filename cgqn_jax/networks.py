@@ -32,6 +32,7 @@ class Networks(nn.Module):
   z_per_step: bool
   renderer_sees_context: bool
   view_frequencies: int
+  latent_sees_query: bool = False
 
   @property
   def latent_shape(self) -> tuple[int, int, int, int]:
@@ -42,6 +43,7 @@ class Networks(nn.Module):
   def setup(self) -> None:
     steps, grid, _, features = self.latent_shape
     latent = features * (1 if self.z_per_step else steps)
+    view_features = self.view_size * (1 + 2 * self.view_frequencies)
     if self.renderer_sees_context:
       self.context_projection = PatchConv(self.nf_enc, self.stride_to_hidden)
       self.canvas_projection = PatchConv(self.nf_to_obs, 1)
@@ -54,6 +56,7 @@ class Networks(nn.Module):
       stride=self.stride_to_hidden,
       kernel=self.kernel,
       posterior_sees_prior=self.posterior_sees_prior,
+      view_features=view_features if self.latent_sees_query else 0,
     )
     self.renderer = Renderer(
       steps=steps,
@@ -64,23 +67,40 @@ class Networks(nn.Module):
       output_stride=self.frame_size // (grid * self.stride_to_obs),
       kernel=self.kernel,
       latent_features=latent,
-      view_features=self.view_size * (1 + 2 * self.view_frequencies),
+      view_features=view_features,
       z_per_step=self.z_per_step,
     )
 
   def encode(self, scene: Scene, mask: Array) -> Array:
     """Scene [B, N, ...], mask [B, N] -> r [B, H/4, W/4, R]."""
-    views = embed_views(scene.views, self.view_frequencies)
-    each = self.encoder(to_unit(scene.frames), views)
+    each = self.encode_each(scene)
     return jnp.einsum('bnhwr,bn->bhwr', each, mask.astype(each.dtype))
 
-  def sample_prior(self, r: Array, noise: Array) -> Array:
-    return self.draw.sample_prior(r, noise)
+  def encode_each(self, scene: Scene) -> Array:
+    """Scene [B, N, ...] -> a representation a frame, [B, N, H/4, W/4, R]."""
+    views = embed_views(scene.views, self.view_frequencies)
+    return self.encoder(to_unit(scene.frames), views)
+
+  def sample_prior(
+    self, r: Array, noise: Array, views: Array | None = None
+  ) -> Array:
+    """Latents of the prior; shapes as in `infer`."""
+    return self.draw.sample_prior(r, noise, self._seen(views))
 
   def infer(
-    self, r: Array, r_target: Array, noise: Array
+    self,
+    r: Array,
+    r_target: Array,
+    noise: Array,
+    views: Array | None = None,
   ) -> tuple[Array, Normal, Normal]:
-    return self.draw.infer(r, r_target, noise)
+    """Latents of the posterior and both densities: see `ConvDraw.infer`.
+
+    r and r_target [..., H/4, W/4, R] broadcast against the noise
+    [..., K, h, w, Z], and so do the queries [..., V], which the nets see only
+    with `latent_sees_query`.
+    """
+    return self.draw.infer(r, r_target, noise, self._seen(views))
 
   def render(self, z: Array, r: Array, views: Array) -> Array:
     """z [B, K, h, w, Z], r, views [B, T, V] -> [B, T, H, W, 3].
@@ -103,9 +123,33 @@ class Networks(nn.Module):
   def bound(
     self, batch: Batch, noise: Array
   ) -> tuple[Array, Array, Normal, Normal]:
-    """One posterior draw: rendered targets, z, q, p."""
+    """One posterior draw a scene: rendered targets, z, q, p (CGQN)."""
     r = self.encode(batch.context, batch.context_mask)
     r_target = self.encode(batch.target, batch.target_mask)
     z, posterior, prior = self.infer(r, r_target, noise)
     mean = self.render(z, r, batch.target.views)
     return mean, z, posterior, prior
+
+  def bound_each(
+    self, batch: Batch, noise: Array
+  ) -> tuple[Array, Array, Normal, Normal]:
+    """One posterior draw a target, noise [B, T, K, h, w, Z]: the same (GQN)."""
+    r = self.encode(batch.context, batch.context_mask)[:, None]
+    r_target = self.encode_each(batch.target)
+    z, posterior, prior = self.infer(r, r_target, noise, batch.target.views)
+    mean = self.render_each(z, r, batch.target.views)
+    return mean, z, posterior, prior
+
+  def render_each(self, z: Array, r: Array, views: Array) -> Array:
+    """Every query of its own latent: [B, T, ...] each -> [B, T, H, W, 3]."""
+    lead = views.shape[:2]
+    r = jnp.broadcast_to(r, lead + r.shape[2:])
+    z, r, views = (x.reshape((-1,) + x.shape[2:]) for x in (z, r, views))
+    frames = self.render(z, r, views[:, None])
+    return frames.reshape(lead + frames.shape[2:])
+
+  def _seen(self, views: Array | None) -> Array | None:
+    """The queries as the nets of the latent see them, if they do."""
+    if views is None or not self.latent_sees_query:
+      return None
+    return embed_views(views, self.view_frequencies)

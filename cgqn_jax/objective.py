@@ -69,7 +69,8 @@ def elbo(
   Args:
     mean: [B, T, H, W, 3] rendered targets.
     batch: the scenes; padded targets count for nothing.
-    z: [B, K, h, w, Z] the draw, with the normals it came from.
+    z: [B, K, h, w, Z] the draw, with the normals it came from; or
+      [B, T, K, h, w, Z], where every target has a latent of its own (GQN).
     posterior: q_k given z_<k.
     prior: p_k given the same z_<k.
     pixel_variance: sigma^2 of the likelihood.
@@ -78,11 +79,13 @@ def elbo(
     mean, to_unit(batch.target.frames), pixel_variance
   )
   log_ratio = gaussian.log_prob(posterior, z) - gaussian.log_prob(prior, z)
+  if z.ndim == 6:
+    log_ratio = _over_targets(log_ratio, batch.target_mask)
   return Elbo(
     log_likelihood=jnp.sum(
       jnp.where(batch.target_mask, log_likelihood, 0.0), axis=1
     ),
-    kl=jnp.sum(gaussian.kl(posterior, prior), axis=(1, 2, 3, 4)),
+    kl=jnp.sum(_divergence(posterior, prior, batch), axis=(1, 2, 3, 4)),
     log_ratio=jnp.sum(log_ratio, axis=1),
   )
 
@@ -112,7 +115,7 @@ def loss_and_metrics(
   squared = jnp.mean((frames - mean) ** 2, axis=gaussian.EVENT_AXES)
   squared = jnp.sum(jnp.where(batch.target_mask, squared, 0.0), axis=1)
   constant = 0.5 * size * (gaussian.LOG_TWO_PI + jnp.log(pixel_variance))
-  kl = gaussian.kl(posterior, prior)
+  kl = _divergence(posterior, prior, batch)
   loss = average(bound.kl - bound.log_likelihood)
   metrics = {
     'loss': loss,
@@ -125,3 +128,18 @@ def loss_and_metrics(
     'pixel_variance': pixel_variance,
   }
   return loss, metrics
+
+
+def _divergence(posterior: Normal, prior: Normal, batch: Batch) -> Array:
+  """KL of every coordinate of a scene's latent, [B, K, h, w, Z].
+
+  Where every target has a latent of its own, their sum over the targets.
+  """
+  kl = gaussian.kl(posterior, prior)
+  return _over_targets(kl, batch.target_mask) if kl.ndim == 6 else kl
+
+
+def _over_targets(x: Array, mask: Array) -> Array:
+  """Sum of x [B, T, ...] over the targets that the mask [B, T] marks."""
+  mask = jnp.expand_dims(mask, range(2, x.ndim))
+  return jnp.sum(jnp.where(mask, x, 0.0), axis=1)

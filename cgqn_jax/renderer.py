@@ -59,7 +59,7 @@ class Renderer(nn.Module):
       views.reshape((batch * targets, -1)), height, width
     )
 
-    recurrent = self.lstm.recurrent_operator(height, width)
+    recurrent = self.lstm.recurrent_operator(height, width, batch * targets)
 
     def step(
       self: 'Renderer',

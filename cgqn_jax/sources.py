@@ -1,62 +1,46 @@
-"""Where videos come from: a prepared dataset, a simulator, a folder.
+"""Where scenes come from: a prepared dataset, a simulator, files of others.
 
 A source is random-access and knows nothing of context or target. Its element
 is a `Video`: what is shown frame by frame, and how `to_frames` makes pixels
 of it once the frames that a batch needs have been picked.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import pathlib
 import re
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from ml_collections import ConfigDict
 import numpy as np
-from PIL import Image
 import tensorflow_datasets as tfds
 
-from cgqn_jax.simulators import narratives
+from cgqn_jax.folders import FolderSource
+from cgqn_jax.gqn_records import GqnSource
+from cgqn_jax.simulators import dice, narratives
 from cgqn_jax.types import Array
+from cgqn_jax.videos import (
+  Source,
+  Video,
+  check_frames,
+  check_views,
+  timestamps,
+)
 
 SPLITS = ('train', 'validation', 'test')
 # Scenes of a simulated stream: as many ids as an int32 holds. Validation and
 # test stay the stored thousand, so that numbers compare.
 STREAM = {'train': 2**31 - 1, 'validation': 1000, 'test': 1000}
-
-
-class Video(NamedTuple):
-  """One scene on the host.
-
-  shown: a tree of arrays [N, ...], one row a frame: the frames themselves,
-    or what the simulator draws them from.
-  fixed: a tree of arrays that hold for all frames.
-  views: [N, V] float32.
-  example_id: int.
-  """
-
-  shown: Any
-  fixed: Any
-  views: np.ndarray
-  example_id: int
-
-
-class Source(Protocol):
-  """Random access to the videos of one split."""
-
-  def __len__(self) -> int: ...
-
-  def __getitem__(self, index: int) -> Video: ...
-
-  def to_frames(self, shown: Any, fixed: Any) -> Array:
-    """Batched rows [B, N, ...] -> uint8 frames [B, N, H, W, 3]."""
+# The dice of the 100 digits, at the supersampling of their stored datasets.
+SIMULATED_DICE = ('default', 's2')
 
 
 def open_source(config: ConfigDict, split: str) -> Source:
   """The source that config.data names; ValueError says what is wrong."""
   makers: dict[str, Callable[[ConfigDict, str], Source]] = {
     'tfds': TfdsSource,
-    'simulator': SimulatorSource,
+    'simulator': _simulator,
     'folder': FolderSource,
+    'gqn': GqnSource,
   }
   if config.data.source not in makers:
     raise ValueError(
@@ -66,10 +50,15 @@ def open_source(config: ConfigDict, split: str) -> Source:
   return makers[config.data.source](config, split)
 
 
-def timestamps(num_frames: int) -> np.ndarray:
-  """The views of a video: i / (N - 1), [N, 1] (paper, section 4.1)."""
-  last = max(num_frames - 1, 1)
-  return (np.arange(num_frames) / last).astype(np.float32)[:, None]
+def _simulator(config: ConfigDict, split: str) -> Source:
+  """The stream of the simulator that config.dataset names."""
+  makers = {'narratives': NarrativeStream, 'dice': DiceStream}
+  if config.dataset not in makers:
+    raise ValueError(
+      f"data.source is 'simulator', and dataset {config.dataset!r} has none; "
+      f'the simulators are {", ".join(makers)}'
+    )
+  return makers[config.dataset](config, split)
 
 
 def dataset_config(config: ConfigDict) -> str:
@@ -123,24 +112,32 @@ class TfdsSource:
         f'the {split} split of {path} cannot be read ({reason}); build it '
         f'again with: {build} --overwrite'
       ) from error
-    _check_frames(config, last['frames'].shape, path)
+    check_frames(config, last['frames'].shape, path)
+    check_views(config, _views(last), path)
 
   def __len__(self) -> int:
     return len(self._records)
 
   def __getitem__(self, index: int) -> Video:
     record = self._records[index]
-    frames = record['frames']
-    views = timestamps(len(frames))
-    return Video(frames, (), views, int(record['example_id']))
+    example_id = int(record['example_id'])
+    pixels = record.get('face_pixels')
+    return Video(record['frames'], (), _views(record), example_id, pixels)
 
   def to_frames(self, shown: Any, fixed: Any) -> Array:
     del fixed
     return shown
 
 
-class SimulatorSource:
-  """A stream of the same scenes, sampled by id and drawn on the device."""
+def _views(record: Mapping[str, np.ndarray]) -> np.ndarray:
+  """A record's cameras; a video has none and is seen by time."""
+  if 'cameras' in record:
+    return record['cameras']
+  return timestamps(len(record['frames']))
+
+
+class NarrativeStream:
+  """The same videos, sampled by id and drawn on the device."""
 
   def __init__(self, config: ConfigDict, split: str):
     self._name, self._split = config.data.config, split
@@ -153,7 +150,7 @@ class SimulatorSource:
       )
     frames = narratives.NARRATIVES[self._name].num_frames
     size = self._frame_size
-    _check_frames(config, (frames, size, size, 3), self._name)
+    check_frames(config, (frames, size, size, 3), self._name)
 
   def __len__(self) -> int:
     return self._length
@@ -170,74 +167,39 @@ class SimulatorSource:
     return narratives.render_batch(story, self._frame_size)
 
 
-class FolderSource:
-  """Your own videos: <path>/<split>/<video>.npz or .../<video>/*.png.
+def supersampling(config: ConfigDict) -> int:
+  """Rays along a pixel's side of the stored dice (see datasets/dice)."""
+  fine = config.data.config == 'default' and config.data.frame_size >= 64
+  return 4 if fine else 2
 
-  An NPZ holds `frames` [N, H, W, 3] uint8 and, optionally, `views` [N, V]
-  float32; a folder of images is a video in the order of their names. The
-  first `data.num_frames` frames of each are used.
-  """
+
+class DiceStream:
+  """The same rooms; only the views that a batch needs are drawn."""
 
   def __init__(self, config: ConfigDict, split: str):
-    folder = pathlib.Path(config.data.path).expanduser() / split
-    if not config.data.path or not folder.is_dir():
+    self._split, self._frame_size = split, config.data.frame_size
+    self._length = 256 if config.data.tiny else STREAM[split]
+    if config.data.config not in SIMULATED_DICE:
       raise ValueError(
-        f'data.path is {config.data.path!r}: {folder} is not a folder; '
-        "source='folder' reads <path>/train, <path>/validation and "
-        '<path>/test, each with one NPZ or one folder of images a video'
+        f'data.config is {config.data.config!r}; the simulated dice are '
+        f'{", ".join(SIMULATED_DICE)}'
       )
-    self._paths = sorted(
-      p for p in folder.iterdir() if p.is_dir() or p.suffix == '.npz'
-    )
-    self._config = config
-    if not self._paths:
-      raise ValueError(f'{folder} holds no video: no .npz and no folder')
-    self[0]
+    self._supersampling = supersampling(config)
+    size = self._frame_size
+    check_frames(config, (dice.NUM_VIEWS, size, size, 3), 'dice')
+    check_views(config, self[0].views, 'dice')
 
   def __len__(self) -> int:
-    return len(self._paths)
+    return self._length
 
   def __getitem__(self, index: int) -> Video:
-    path, wanted = self._paths[index], self._config.data.num_frames
-    views = None
-    if path.suffix == '.npz':
-      with np.load(path) as arrays:
-        if 'frames' not in arrays:
-          raise ValueError(f'{path} holds no array called frames')
-        frames = arrays['frames'][:wanted]
-        if 'views' in arrays:
-          views = arrays['views'][:wanted].astype(np.float32)
-    else:
-      images = sorted(
-        p for p in path.iterdir() if p.suffix in ('.png', '.jpg', '.jpeg')
-      )
-      frames = [Image.open(p).convert('RGB') for p in images[:wanted]]
-      frames = np.array([np.array(image) for image in frames])
-    _check_frames(self._config, frames.shape, path)
-    if views is None:
-      views = timestamps(len(frames))
-    expected = (wanted, self._config.data.view_size)
-    if frames.dtype != np.uint8 or views.shape != expected:
-      raise ValueError(
-        f'{path}: frames are {frames.dtype}, views {list(views.shape)}; frames '
-        f'must be uint8, views {list(expected)} (data.num_frames and '
-        'data.view_size)'
-      )
-    return Video(frames, (), views, index)
+    room = dice.sample(self._split, index)
+    fixed = {k: v for k, v in room._asdict().items() if k != 'cameras'}
+    pixels = dice.face_pixels(room, self._frame_size, self._supersampling)
+    return Video(
+      room.cameras, fixed, room.cameras, index, np.asarray(pixels, np.uint16)
+    )
 
   def to_frames(self, shown: Any, fixed: Any) -> Array:
-    del fixed
-    return shown
-
-
-def _check_frames(
-  config: ConfigDict, shape: tuple[int, ...], where: Any
-) -> None:
-  """ValueError unless `shape` is what the config says."""
-  size = config.data.frame_size
-  expected = (config.data.num_frames, size, size, 3)
-  if tuple(shape) != expected:
-    raise ValueError(
-      f'{where}: a video is {list(shape)}; data.num_frames and '
-      f'data.frame_size ask for {list(expected)}'
-    )
+    room = dice.Room(cameras=shown, **fixed)
+    return dice.render_batch(room, self._frame_size, self._supersampling).frames

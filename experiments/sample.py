@@ -8,6 +8,12 @@ backwards (--context=15,20 --queries=0:15), in between, or one far frame
 (--queries=20). The suffix of --out decides: .png is a sheet (scenes and
 samples in rows, queries in columns), .gif shows the samples side by side,
 .npz holds the arrays.
+
+  python experiments/sample.py --workdir=W --scene=12 --turntable=48 \
+      --out=turn.gif
+
+Around a sampled room (dice) in 48 views. The context, unless --context names
+views, is that of the tables: it shows every side of the cube but one.
 """
 
 import sys
@@ -17,7 +23,8 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from cgqn_jax import data, models, pictures
+from cgqn_jax import baselines, data, models, pictures, sources
+from cgqn_jax.simulators import dice
 from cgqn_jax.types import Batch, Scene
 
 _WORKDIR = flags.DEFINE_string(
@@ -32,12 +39,19 @@ _CONTEXT = flags.DEFINE_string(
 _QUERIES = flags.DEFINE_string(
   'queries', None, 'Frames to draw, as 6:21 or 20,0; by default all.'
 )
+_TURNTABLE = flags.DEFINE_integer(
+  'turntable',
+  None,
+  'Draw this many views all around the room (dice) instead of --queries.',
+  lower_bound=1,
+)
 _NUM_SAMPLES = flags.DEFINE_integer(
   'num_samples', 4, 'Samples of each scene.', lower_bound=1
 )
 _SCENES = flags.DEFINE_string(
   'scenes', '0', 'Scenes of the split, as 0 or 3,7 or 0:4.'
 )
+flags.DEFINE_alias('scene', 'scenes')
 _SPLIT = flags.DEFINE_enum(
   'split', 'test', ['train', 'validation', 'test'], 'Where scenes come from.'
 )
@@ -48,10 +62,12 @@ _SEED = flags.DEFINE_integer('seed', 0, 'Of the samples.')
 _SOURCE = flags.DEFINE_enum(
   'source',
   None,
-  ['tfds', 'simulator', 'folder'],
+  ['tfds', 'simulator', 'folder', 'gqn'],
   'Read scenes from here instead of where training read them.',
 )
-_FPS = flags.DEFINE_float('fps', 4.0, 'Frames a second of a GIF.')
+_FPS = flags.DEFINE_float(
+  'fps', None, 'Frames a second of a GIF; 4, of a turntable 12.'
+)
 _OUT = flags.DEFINE_string('out', 'samples.gif', 'Picture to write.')
 
 
@@ -82,6 +98,13 @@ def outside_training(config: ConfigDict, context: list[int]) -> str | None:
   """Says so when a model was never trained on such a context."""
   d = config.data
   size = len(context)
+  if d.protocol == 'hidden_side':
+    if d.min_context <= size <= d.max_context:
+      return None
+    return (
+      f'note: the model was trained on {d.min_context} to {d.max_context} '
+      f'views that hide a side of the cube; this context has {size}'
+    )
   if d.any_context_share > 0 and size <= d.max_context:
     return None
   early = all(frame < d.context_window for frame in context)
@@ -98,33 +121,62 @@ def outside_training(config: ConfigDict, context: list[int]) -> str | None:
   )
 
 
+def contexts(
+  config: ConfigDict, split: str, scenes: list[int]
+) -> list[list[int]]:
+  """The context of every scene: --context, or that of the tables."""
+  if _CONTEXT.value is not None:
+    given = parse_frames(_CONTEXT.value, 'context', config.data.num_frames)
+    return [given] * len(scenes)
+  if config.data.protocol != 'hidden_side':
+    return [list(config.data.test_context)] * len(scenes)
+  rooms = data.scenes(config, split, scenes)
+  return [data.test_views(config, room).context.tolist() for room in rooms]
+
+
 def gather(
   config: ConfigDict,
   split: str,
   scenes: list[int],
-  context: list[int],
+  context: list[list[int]],
   queries: list[int],
-) -> tuple[Batch, np.ndarray]:
-  """Those scenes with that context; true frames [B, Q, H, W, 3] beside."""
-  everything = data.whole_scenes(config, split, scenes)
-  frames, views = everything
+) -> Batch:
+  """Those scenes with these contexts, and the queries as targets."""
+  frames, views = data.whole_scenes(config, split, scenes)
 
-  def rows(index: list[int]) -> Scene:
-    index = np.array(index, int)
-    return Scene(frames[:, index], views[:, index])
+  def rows(index: list[list[int]]) -> Scene:
+    scene, frame = np.arange(len(scenes))[:, None], np.array(index, int)
+    return Scene(frames[scene, frame], views[scene, frame])
 
   # One padded slot stands for an empty context.
-  seen, mask = rows(context or [0]), bool(context)
-  target = rows(queries)
-  batch = Batch(
+  seen = rows([its or [0] for its in context])
+  target = rows([queries] * len(scenes))
+  return Batch(
     context=seen,
-    context_mask=np.full(seen.views.shape[:2], mask),
+    context_mask=np.full(seen.views.shape[:2], bool(context[0])),
     target=target,
     target_mask=np.ones(target.views.shape[:2], bool),
     weight=np.ones(len(scenes), np.float32),
     example_id=np.array(scenes, np.int32),
   )
-  return batch, target.frames
+
+
+def turntable(config: ConfigDict, split: str, scenes: list[int]) -> Scene:
+  """Views all around these rooms, drawn by the simulator."""
+  if config.dataset != 'dice' or config.data.source not in (
+    'tfds',
+    'simulator',
+  ):
+    raise ValueError(
+      f'--turntable needs rooms that the simulator can draw, those of dice; '
+      f'this is {config.dataset}, source {config.data.source!r}'
+    )
+  cameras = dice.turntable(_TURNTABLE.value)
+  rooms = dice.sample_batch(split, scenes)
+  views = np.repeat(cameras[None], len(scenes), axis=0)
+  stream = sources.DiceStream(config, split)
+  fixed = {k: v for k, v in rooms._asdict().items() if k != 'cameras'}
+  return Scene(np.asarray(stream.to_frames(views, fixed)), views)
 
 
 def draw() -> None:
@@ -134,23 +186,36 @@ def draw() -> None:
   model, params, config = models.load(_WORKDIR.value, step)
   if _SOURCE.value:
     config.data.source = _SOURCE.value
-  count = config.data.num_frames
-  context = list(config.data.test_context)
-  if _CONTEXT.value is not None:
-    context = parse_frames(_CONTEXT.value, 'context', count)
-  queries = list(range(count))
+  queries = list(range(config.data.num_frames))
   if _QUERIES.value is not None:
-    queries = parse_frames(_QUERIES.value, 'queries', count)
+    queries = parse_frames(_QUERIES.value, 'queries', len(queries))
   if not queries:
     raise ValueError('--queries names no frame')
   scenes = parse_frames(_SCENES.value, 'scenes', 10**9)
   if not scenes:
     raise ValueError('--scenes names no scene')
-  if warning := outside_training(config, context):
+  seen = contexts(config, _SPLIT.value, scenes)
+  if warning := outside_training(config, seen[0]):
     print(warning, file=sys.stderr)
-  batch, truth = gather(config, _SPLIT.value, scenes, context, queries)
-  sample = jax.jit(model.sample, static_argnums=5)
-  samples = sample(
+  batch = gather(config, _SPLIT.value, scenes, seen, queries)
+  columns = [f'F{frame + 1}' for frame in queries]
+  marked = np.array([np.isin(queries, its) for its in seen])
+  if _TURNTABLE.value:
+    if _QUERIES.value is not None:
+      raise ValueError('give --queries or --turntable, not both')
+    around = turntable(config, _SPLIT.value, scenes)
+    batch = batch._replace(target=around)
+    count = _TURNTABLE.value
+    columns = [f'{round(360 * i / count)}°' for i in range(count)]
+    marked = np.zeros((len(scenes), count), bool)
+  if isinstance(model, baselines.Sequential):
+    baselines.check_sequential(
+      batch.context.views,
+      batch.target.views,
+      config.data.num_frames,
+      queries=True,
+    )
+  samples = jax.jit(model.sample, static_argnums=5)(
     params,
     jax.random.key(_SEED.value),
     batch.context,
@@ -161,7 +226,10 @@ def draw() -> None:
   )
   # Truth first, then its samples, scene by scene.
   rows = np.concatenate(
-    [pictures.to_uint8(truth)[None], pictures.to_uint8(samples)]
+    [
+      pictures.to_uint8(batch.target.frames)[None],
+      pictures.to_uint8(samples),
+    ]
   )
   rows = np.swapaxes(rows, 0, 1).reshape((-1, *rows.shape[2:]))
   names = ['truth'] + [f'sample {i + 1}' for i in range(_NUM_SAMPLES.value)]
@@ -174,14 +242,15 @@ def draw() -> None:
     path,
     rows,
     row_labels=labels,
-    column_labels=[f'F{frame + 1}' for frame in queries],
-    context=np.isin(queries, context),
-    fps=_FPS.value,
+    column_labels=columns,
+    context=np.repeat(marked, len(names), axis=0),
+    fps=_FPS.value or (12.0 if _TURNTABLE.value else 4.0),
     arrays={
       'samples': np.asarray(samples),
-      'truth': np.asarray(truth),
-      'queries': np.array(queries),
-      'context': np.array(context),
+      'truth': np.asarray(batch.target.frames),
+      'views': np.asarray(batch.target.views),
+      'queries': np.array([] if _TURNTABLE.value else queries),
+      'context': np.array(seen),
       'scenes': np.array(scenes),
     },
   )

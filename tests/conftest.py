@@ -44,7 +44,30 @@ jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 from cgqn_jax import models  # noqa: E402
 from cgqn_jax.types import Batch, Scene  # noqa: E402
-from configs import narratives  # noqa: E402
+from configs import dice, narratives  # noqa: E402
+
+_TINY = {
+  'draw_steps': 2,
+  'nf_to_hidden': 4,
+  'nf_enc': 5,
+  'nf_to_obs': 4,
+  'nf_dec': 5,
+  'nf_z': 2,
+  'kernel': 3,
+  'encoder_widths': (4, 5, 6, 6),
+}
+
+
+def _tiny(config: ConfigDict, model: dict[str, Any]) -> ConfigDict:
+  """Shrinks a smoke config to simulated 16x16 frames and a tiny model."""
+  config.num_steps = 20
+  config.batch_size = 4
+  config.data.source = 'simulator'
+  config.data.frame_size = 16
+  if config.model.name in models.JUMPY:
+    config.model.update(_TINY)
+  config.model.update(model)
+  return config
 
 
 @pytest.fixture(scope='session')
@@ -52,23 +75,17 @@ def make_config() -> Callable[..., ConfigDict]:
   """Makes the smoke config with a tiny model on simulated 16x16 frames."""
 
   def make(arg: str = '', **model: Any) -> ConfigDict:
-    config = narratives.get_config(f'preset=smoke,{arg}')
-    config.num_steps = 20
-    config.batch_size = 4
-    config.data.source = 'simulator'
-    config.data.frame_size = 16
-    config.model.update(
-      draw_steps=2,
-      nf_to_hidden=4,
-      nf_enc=5,
-      nf_to_obs=4,
-      nf_dec=5,
-      nf_z=2,
-      kernel=3,
-      encoder_widths=(4, 5, 6, 6),
-    )
-    config.model.update(model)
-    return config
+    return _tiny(narratives.get_config(f'preset=smoke,{arg}'), model)
+
+  return make
+
+
+@pytest.fixture(scope='session')
+def make_dice_config() -> Callable[..., ConfigDict]:
+  """The same of dice."""
+
+  def make(arg: str = '', **model: Any) -> ConfigDict:
+    return _tiny(dice.get_config(f'preset=smoke,{arg}'), model)
 
   return make
 

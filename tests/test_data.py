@@ -211,6 +211,48 @@ def test_test_batches_hide_all_other_frames(config):
   assert index(empty.target.views).tolist() == [list(range(21))]
 
 
+def test_sequences(make_config):
+  """The first six frames in order, then all others in order."""
+  config = make_config('model=sv2p')
+  for batch in [
+    *take(config, 2),
+    *data.validation_batches(config, 'validation', 4, 4),
+    *data.test_batches(config, 'test', 4, 4, config.data.num_targets),
+  ]:
+    assert batch.context_mask.all() and batch.target_mask.all()
+    for b in range(4):
+      assert index(batch.context.views)[b].tolist() == list(range(6))
+      assert index(batch.target.views)[b].tolist() == list(range(6, 21))
+  config.data.num_targets = 4
+  with pytest.raises(ValueError, match="'sequence'.*num_targets is 4.* 15"):
+    data.check_protocol(config)
+
+
+def test_hidden_sides(make_dice_config):
+  """Ragged contexts and targets of dice; the tables' are always the same."""
+  config = make_dice_config()
+  data.check_protocol(config)
+  for batch in take(config, 2):
+    assert batch.context.frames.shape == (4, 6, 16, 16, 3)
+    assert batch.target.views.shape == (4, 3, 7)
+    assert np.all((batch.context_mask.sum(1) >= 1) & batch.target_mask[:, 0])
+  (batch,) = data.test_batches(config, 'test', 4, 4)
+  assert batch.context.frames.shape == (4, 5, 16, 16, 3)
+  assert batch.target_mask.all() and batch.target.views.shape == (4, 3, 7)
+  rooms = data.scenes(config, 'test', range(4))
+  sides = data.hidden_sides(config, 'test', range(4))
+  for b, room in enumerate(rooms):
+    views = data.test_views(config, room)
+    assert views.side == sides[b]
+    assert np.all(room.face_pixels[views.context, sides[b]] == 0)
+    np.testing.assert_array_equal(
+      batch.target.views[b], room.views[views.targets]
+    )
+  config.data.source = 'folder'
+  with pytest.raises(ValueError, match="'hidden_side', and dice from 'folder'"):
+    data.check_protocol(config)
+
+
 def test_whole_scenes(config):
   scenes = data.whole_scenes(config, 'test', [7, 2])
   assert scenes.frames.shape == (2, 21, 16, 16, 3)

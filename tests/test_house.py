@@ -29,6 +29,7 @@ MAY_IMPORT = {
   'networks': NETWORKS - {'networks'},
   'objective': {'types', 'gaussian'},
   'model': NETWORKS | {'objective'},
+  'gqn': NETWORKS | {'objective', 'model'},
   'baselines': NETWORKS | {'objective', 'baselines'},
   'parallel': set(),
   'simulators': {'simulators'},
@@ -86,7 +87,7 @@ def test_layers_import_downwards():
 
 @pytest.mark.parametrize(
   ('folder', 'allowed'),
-  [('parallel.py', ['jax']), ('simulators', ['numpy', 'jax'])],
+  [('parallel.py', ['jax']), ('simulators', ['numpy', 'jax', 'PIL'])],
 )
 def test_parallel_and_simulators_lean_on_little(folder, allowed):
   sources = list(PACKAGE.glob(folder)) + list(PACKAGE.glob(f'{folder}/**/*.py'))

@@ -25,10 +25,12 @@ def plain(x, kernel):
   ('height', 'width', 'size'),
   [(6, 7, 5), (5, 5, 5), (4, 4, 3), (3, 6, 5), (2, 2, 5), (1, 1, 3), (3, 3, 1)],
 )
-def test_convolve_and_both_gradients(height, width, size):
-  """Maps larger than the kernel, and smaller, which take another path."""
-  x, kernel = draw(0, 2, height, width, 3), draw(1, size, size, 3, 4)
-  cotangent = draw(2, 2, height, width, 4)
+@pytest.mark.parametrize('maps', [2, 64])
+def test_convolve_and_both_gradients(height, width, size, maps):
+  """Maps larger than the kernel, and smaller, few and many: three paths."""
+  x, kernel = draw(0, maps, height, width, 3), draw(1, size, size, 3, 4)
+  # So that the gradient of the kernel, a sum over maps, stays of order one.
+  cotangent = draw(2, maps, height, width, 4) / np.float32(maps)
   expected, pull = jax.vjp(plain, x, kernel)
   actual, own_pull = jax.vjp(convolutions.convolve, x, kernel)
   np.testing.assert_allclose(actual, expected, atol=1e-4)
@@ -65,14 +67,16 @@ def test_gradient_inside_a_scan():
 
 
 def test_an_operator_is_made_once_and_plain_when_asked():
-  """A matrix on a map smaller than the kernel; else the kernel itself."""
+  """A matrix for many maps smaller than the kernel; else the kernel itself."""
   kernel = draw(1, 5, 5, 2, 3)
   if jax.default_backend() == 'cpu':
-    assert convolutions.operator(kernel, 4, 3).shape == (4 * 3 * 2, 4 * 3 * 3)
-  assert convolutions.operator(kernel, 5, 6) is kernel
-  x = draw(0, 2, 4, 3, 2)
+    matrix = convolutions.operator(kernel, 4, 3, 64)
+    assert matrix.shape == (4 * 3 * 2, 4 * 3 * 3)
+  assert convolutions.operator(kernel, 4, 3, 2) is kernel
+  assert convolutions.operator(kernel, 5, 6, 64) is kernel
+  x = draw(0, 64, 4, 3, 2)
   with convolutions.plain_convolutions():
-    assert convolutions.operator(kernel, 4, 3) is kernel
+    assert convolutions.operator(kernel, 4, 3, 64) is kernel
     expected = convolutions.convolve(x, kernel)
   actual = convolutions.convolve(x, kernel)
   np.testing.assert_allclose(actual, expected, atol=1e-4)
@@ -86,7 +90,7 @@ def test_convs_are_flax_s(grid):
   actual = layers.Conv(6, 3).apply(variables, x)
   np.testing.assert_allclose(actual, expected, atol=1e-5)
   module = layers.RecurrentConv(3, 6, 3)
-  operator = module.apply(variables, *grid, method='operator')
+  operator = module.apply(variables, *grid, 2, method='operator')
   actual = module.apply(variables, x, operator)
   np.testing.assert_allclose(actual, expected, atol=1e-5)
 
@@ -130,7 +134,7 @@ def test_conv_lstm_is_the_plain_cell(grid):
   static, inputs = draw(3, 2, *grid, 3), draw(4, 3, 2, *grid, 2)
   variables = {'params': params}
   gates = module.apply(variables, static, method='static_gates')
-  recurrent = module.apply(variables, *grid, method='recurrent_operator')
+  recurrent = module.apply(variables, *grid, 2, method='recurrent_operator')
   state = module.apply(variables, (2, *grid), method='initial_carry')
   h = c = np.zeros((2, *grid, 4))
   for x in inputs:

@@ -3,8 +3,8 @@
 import jax
 import pytest
 
-from cgqn_jax import models
-from configs import narratives
+from cgqn_jax import data, models
+from configs import dice, narratives
 
 
 @pytest.mark.parametrize(
@@ -27,15 +27,52 @@ from configs import narratives
 def test_number_of_parameters(fields, count):
   config = narratives.get_config()
   config.model.update(fields)
+  assert size(config) == count
+
+
+@pytest.mark.parametrize(
+  ('config', 'count'),
+  [
+    (narratives.get_config('model=gqn'), 3_963_815 + 12_800),
+    (dice.get_config(), 12_107_175),
+    (dice.get_config('model=gqn'), 12_107_175 + 179_200),
+    (narratives.get_config('size=S'), 1_051_207),
+    (narratives.get_config('model=cdna'), 3_963_815),
+    (narratives.get_config('model=sv2p'), 3_963_815),
+    (narratives.get_config('model=sssm,size=L'), 8_752_391),
+    (narratives.get_config('preset=small,model=cdna'), 1_051_207),
+    (narratives.get_config('preset=small,model=sv2p'), 1_051_207),
+    (narratives.get_config('preset=small,model=sssm'), 1_051_207),
+  ],
+)
+def test_number_of_parameters_of_configs(config, count):
+  """Exact of CGQN and GQN; the others are matched within 2 %."""
+  matched = config.model.name in models.SEQUENTIAL
+  assert abs(size(config) - count) <= (0.02 * count if matched else 0)
+
+
+@pytest.mark.parametrize('name', models.SEQUENTIAL)
+def test_sequential_models_want_sequences(name):
+  config = narratives.get_config(f'preset=smoke,model={name}')
+  data.check_protocol(config)
+  assert config.data.test_context == (0, 1, 2, 3, 4, 5)
+  assert config.data.num_targets == 15
+  config.data.protocol = 'frames'
+  with pytest.raises(ValueError, match=f'{name} reads .* cgqn or gqn'):
+    models.build(config)
+
+
+def size(config):
   model = models.build(config)
   shapes = jax.eval_shape(model.init, jax.random.key(0))
-  assert sum(x.size for x in jax.tree.leaves(shapes)) == count
+  return sum(x.size for x in jax.tree.leaves(shapes))
 
 
 @pytest.mark.parametrize(
   ('change', 'message'),
   [
-    ({'model.name': 'gan'}, "model.name is 'gan'"),
+    ({'model.name': 'gan'}, "model.name is 'gan'.* cgqn, gqn"),
+    ({'model.latent_sees_query': True}, 'latent_sees_query is on'),
     ({'data.frame_size': 30}, 'data.frame_size is 30.* multiple of 8'),
     ({'data.frame_size': 0}, 'data.frame_size is 0'),
     ({'model.stride_to_obs': 3}, 'model.stride_to_obs is 3'),

@@ -1,6 +1,5 @@
-"""Sources: a prepared dataset, a simulator and a folder of one's own."""
+"""Sources: a prepared dataset and a simulator, of narratives and of dice."""
 
-import itertools
 import os
 import pathlib
 import shutil
@@ -10,23 +9,24 @@ import sys
 import jax
 from ml_collections import ConfigDict
 import numpy as np
-from PIL import Image
 import pytest
 
 from cgqn_jax import data, sources
+from cgqn_jax.simulators import dice
+from configs import dice as dice_config
 
 ROOT = pathlib.Path(__file__).parents[1]
 NAME = 'color_reaction_32_tiny'
+DICE = 'default_32_tiny'
 
 
-@pytest.fixture(scope='module')
-def prepared(tmp_path_factory) -> pathlib.Path:
-  """A data folder with one tiny dataset, as its builder makes it."""
-  data_dir = tmp_path_factory.mktemp('prepared')
-  command = ['datasets/build.py', 'narratives', f'--config={NAME}']
+def build(data_dir: pathlib.Path, dataset: str, name: str) -> pathlib.Path:
+  """Builds a dataset as a user does."""
+  command = ['datasets/build.py', dataset, f'--config={name}', '--workers=1']
   done = subprocess.run(
     [sys.executable, *command, f'--data_dir={data_dir}'],
-    env=os.environ | {'PYTHONPATH': str(ROOT)},
+    # XLA_FLAGS: unlike in the tests themselves, there is much to compute.
+    env=os.environ | {'PYTHONPATH': str(ROOT), 'XLA_FLAGS': ''},
     cwd=ROOT,
     capture_output=True,
     text=True,
@@ -35,31 +35,21 @@ def prepared(tmp_path_factory) -> pathlib.Path:
   return data_dir
 
 
+@pytest.fixture(scope='module')
+def prepared(tmp_path_factory) -> pathlib.Path:
+  """A data folder with one tiny dataset."""
+  return build(tmp_path_factory.mktemp('prepared'), 'narratives', NAME)
+
+
+@pytest.fixture(scope='module')
+def prepared_dice(tmp_path_factory) -> pathlib.Path:
+  return build(tmp_path_factory.mktemp('dice'), 'dice', DICE)
+
+
 @pytest.fixture
 def config(make_config) -> ConfigDict:
   config = make_config('narrative=color_reaction')
   config.data.update(frame_size=32, min_context=1, max_context=2)
-  return config
-
-
-@pytest.fixture
-def folder(tmp_path, make_config) -> ConfigDict:
-  """The config of three videos of 5 frames: two of PNGs and an NPZ."""
-  config = make_config()
-  config.data.update(
-    source='folder', path=str(tmp_path), num_frames=5, num_targets=2,
-    min_context=1, max_context=3, context_window=5, test_context=(0, 4),
-  )  # fmt: skip
-  frames = np.random.default_rng(0).integers(0, 256, (3, 6, 16, 16, 3))
-  frames = frames.astype(np.uint8)
-  for split in sources.SPLITS:
-    for name, video in zip(('a', 'b'), frames[:2], strict=True):
-      images = tmp_path / split / name
-      images.mkdir(parents=True)
-      for n, frame in enumerate(video):
-        Image.fromarray(frame).save(images / f'{n:03}.png')
-    np.savez(tmp_path / split / 'c.npz', frames=frames[2])
-  (tmp_path / 'train' / 'readme.txt').write_text('no video')
   return config
 
 
@@ -146,75 +136,81 @@ def test_simulator_errors(config):
   config.data.source = 'web'
   message = error_of(config)
   assert "data.source is 'web'" in message
-  assert message.endswith('tfds, simulator, folder')
+  assert message.endswith('tfds, simulator, folder, gqn')
 
 
-def test_a_folder_s_videos(folder):
-  scenes = data.whole_scenes(folder, 'test', [0, 1, 2])
-  random = np.random.default_rng(0)
-  expected = random.integers(0, 256, (3, 6, 16, 16, 3))[:, :5]
-  np.testing.assert_array_equal(scenes.frames, expected)
-  np.testing.assert_allclose(scenes.views[2, :, 0], [0, 0.25, 0.5, 0.75, 1])
-  batches = list(itertools.islice(data.training_batches(folder), 2))
-  ids = np.concatenate([batch.example_id for batch in batches])
-  assert set(ids.tolist()) == {0, 1, 2}
-  for batch in batches:
-    for b, example_id in enumerate(batch.example_id):
-      index = np.round(batch.target.views[b, :, 0] * 4).astype(int)
-      np.testing.assert_array_equal(
-        batch.target.frames[b], expected[example_id, index]
-      )
-  batch = next(data.test_batches(folder, 'test', 3, 3))
-  np.testing.assert_array_equal(batch.target.frames, expected[:, 1:4])
+@pytest.fixture
+def dice_32() -> ConfigDict:
+  """Tiny dice of 32x32, simulated."""
+  config = dice_config.get_config('preset=smoke')
+  config.data.source = 'simulator'
+  return config
 
 
-def test_views_of_one_s_own(folder, tmp_path):
-  video = np.zeros((5, 16, 16, 3), np.uint8)
-  views = np.float64([[0], [0.1], [0.4], [0.9], [1]])
-  np.savez(tmp_path / 'test' / 'd.npz', frames=video, views=views)
-  scenes = data.whole_scenes(folder, 'test', [3])
-  np.testing.assert_allclose(scenes.views[0], views)
-  assert scenes.views.dtype == np.float32
+def test_prepared_and_simulated_dice_are_the_same(dice_32, prepared_dice):
+  """And of a simulated room, the views that are picked and no others."""
+  picked = [4, 19, 0]
+  videos, frames = [], []
+  dice_32.data.data_dir = str(prepared_dice)
+  for name in 'tfds', 'simulator':
+    dice_32.data.source = name
+    source = sources.open_source(dice_32, 'test')
+    its = [source[i] for i in (0, 5)]
+    assert [video.example_id for video in its] == [0, 5]
+    shown = np.stack([video.shown[picked] for video in its])
+    fixed = jax.tree.map(lambda *x: np.stack(x), *[v.fixed for v in its])
+    frames.append(np.asarray(source.to_frames(shown, fixed)).astype(int))
+    videos.append(its)
+  stored, drawn = frames
+  assert stored.shape == (2, 3, 32, 32, 3) and stored.std() > 20
+  difference = np.abs(stored - drawn)
+  assert difference.max() <= 4 and np.mean(difference > 0) <= 1e-4
+  for one, other in zip(*videos, strict=True):
+    np.testing.assert_array_equal(one.views, other.views)
+    assert one.views.shape == (20, 7) and one.views.dtype == np.float32
+    np.testing.assert_array_equal(one.face_pixels, other.face_pixels)
+    assert one.face_pixels.shape == (20, 6) and one.face_pixels.max() > 100
+    assert one.face_pixels.dtype == other.face_pixels.dtype == np.uint16
 
 
 @pytest.mark.parametrize(
-  ('arrays', 'message'),
-  [
-    ({'video': np.zeros((5, 16, 16, 3), np.uint8)}, 'no array called frames'),
-    ({'frames': np.zeros((5, 16, 16, 3))}, 'float64.*must be uint8'),
-    ({'frames': np.zeros((5, 9, 16, 3), np.uint8)}, r'a video is \[5, 9, 16'),
-    ({'frames': np.zeros((4, 16, 16, 3), np.uint8)}, r'a video is \[4, 16'),
-    (
-      {
-        'frames': np.zeros((5, 16, 16, 3), np.uint8),
-        'views': np.zeros((3, 1)),
-      },
-      r'views \[3, 1\]; .* views \[5, 1\]',
-    ),
-    (
-      {
-        'frames': np.zeros((5, 16, 16, 3), np.uint8),
-        'views': np.zeros((5, 7)),
-      },
-      r'views \[5, 7\]; .* views \[5, 1\] .*data.view_size',
-    ),
-  ],
+  ('name', 'size', 'supersampling'),
+  [('default', 64, 4), ('s2', 64, 2), ('default', 32, 2)],
 )
-def test_videos_that_do_not_fit(folder, tmp_path, arrays, message):
-  """The first video is read when the folder is opened."""
-  path = tmp_path / 'train' / '_first.npz'
-  np.savez(path, **arrays)
-  with pytest.raises(ValueError, match=message) as error:
-    sources.open_source(folder, 'train')
-  assert str(path) in str(error.value) and '\n' not in str(error.value)
+def test_supersampling_of_simulated_dice(
+  dice_32, monkeypatch, name, size, supersampling
+):
+  """The stored datasets' own; the counts depend on it."""
+  asked = []
+
+  def face_pixels(room, frame_size, samples):
+    asked.append((frame_size, samples))
+    return np.zeros((20, 6), np.uint16)
+
+  monkeypatch.setattr(dice, 'face_pixels', face_pixels)
+  dice_32.data.update(config=name, frame_size=size)
+  sources.open_source(dice_32, 'train')
+  assert set(asked) == {(size, supersampling)}
 
 
-def test_folders_without_videos(folder, tmp_path):
-  (tmp_path / 'train' / '_none').mkdir()
-  assert '_none: a video is [0]' in error_of(folder)
-  shutil.rmtree(tmp_path / 'train')
-  assert f'{tmp_path / "train"} is not a folder' in error_of(folder)
-  (tmp_path / 'train').mkdir()
-  assert 'holds no video' in error_of(folder)
-  folder.data.path = ''
-  assert "data.path is ''" in error_of(folder)
+def test_videos_have_no_faces(config):
+  config.data.source = 'simulator'
+  assert sources.open_source(config, 'train')[0].face_pixels is None
+
+
+def test_dice_errors(dice_32, prepared_dice):
+  dice_32.data.config = 'mnist_train'
+  message = error_of(dice_32)
+  assert "data.config is 'mnist_train'" in message
+  assert message.endswith('the simulated dice are default, s2')
+  dice_32.data.update(config='default', num_frames=12)
+  assert 'a video is [20, 32, 32, 3]' in error_of(dice_32)
+  dice_32.data.update(num_frames=20, view_size=1)
+  assert 'views are [20, 7]' in error_of(dice_32)
+  dice_32.data.update(source='tfds', data_dir=str(prepared_dice))
+  assert 'views are [20, 7]' in error_of(dice_32)
+  dice_32.data.source = 'simulator'
+  dice_32.dataset = 'rooms'
+  message = error_of(dice_32)
+  assert "dataset 'rooms' has none" in message
+  assert message.endswith('narratives, dice')

@@ -34,7 +34,7 @@ def test_pictures_and_arrays(finished, programs, tmp_path):
   assert arrays['samples'].shape == (4, 2, 4, 16, 16, 3)
   assert arrays['samples'].dtype == np.float32
   assert arrays['queries'].tolist() == [20, 6, 7, 8]
-  assert arrays['context'].tolist() == [0, 5]
+  assert arrays['context'].tolist() == [[0, 5], [0, 5]]
   assert arrays['scenes'].tolist() == [1, 3]
   for truth, scene in zip(arrays['truth'], (1, 3), strict=True):
     story = narratives.sample('traveling_salesman', 'test', scene)

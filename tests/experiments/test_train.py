@@ -147,7 +147,7 @@ def test_mistakes_cost_one_line_and_nothing_else(
     (['--config=configs/none.py', new], "No such file or directory: 'configs/"),
     ([f'--config={config}:narrative=chess', new], "narrative is 'chess'"),
     ([f'--config={config}:preset=huge', new], "preset is 'huge'"),
-    ([f'--config={config}:size=3', new], "no argument 'size'"),
+    ([f'--config={config}:colour=3', new], "no argument 'colour'"),
     ([*tiny, f'--workdir={foreign}'], 'not a cgqn_jax workdir'),
     ([*tiny, '--config.seed=5', f'--workdir={finished}'], 'seed is 0 there'),
   ]

@@ -1,0 +1,192 @@
+"""What the config files share: their arguments, and fields of every run.
+
+Values that the paper's text does not give are marked recalled or choice.
+"""
+
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
+
+from cgqn_jax.baselines import WIDTHS
+
+PRESETS = ('paper', 'small', 'smoke')
+
+
+def parse_arguments(
+  file: str, text: str, allowed: Mapping[str, tuple[str, ...]]
+) -> dict[str, str]:
+  """'preset=small,model=gqn' -> the arguments, defaults filled in.
+
+  Args:
+    file: named in errors.
+    text: what stands behind the colon of --config.
+    allowed: the values of each argument, its default first.
+  """
+  given = dict(part.partition('=')[::2] for part in text.split(',') if part)
+  for name, value in given.items():
+    if name not in allowed:
+      raise ValueError(
+        f'{file}: no argument {name!r}; there are {", ".join(allowed)}'
+      )
+    if value not in allowed[name]:
+      raise ValueError(
+        f'{file}: {name} is {value!r}; it must be one of '
+        f'{", ".join(allowed[name])}'
+      )
+  return {name: values[0] for name, values in allowed.items()} | given
+
+
+def base(dataset: str, preset: str, model: str) -> ConfigDict:
+  """The paper's settings, as far as all its datasets share them."""
+  config = ConfigDict()
+  config.seed = 0
+  config.dataset = dataset
+  config.preset = preset
+  config.num_steps = 400_000  # choice: the text says three days
+  config.batch_size = 32  # choice: global, over all devices
+  config.ema_decay = 0.0  # off
+
+  config.data = ConfigDict()
+  config.data.source = 'tfds'  # 'tfds', 'simulator', 'folder' or 'gqn'
+  config.data.path = ''  # of a folder of scenes
+  config.data.data_dir = ''  # TFDS's own default
+  config.data.frame_size = 64
+  config.data.tiny = False  # a few hundred scenes, for tests
+
+  config.model = ConfigDict()
+  config.model.name = model
+  config.model.draw_steps = 4  # nt
+  config.model.nf_to_hidden = 64
+  config.model.nf_enc = 128
+  config.model.nf_to_obs = 128
+  config.model.nf_dec = 64
+  config.model.nf_z = 3
+  config.model.stride_to_hidden = 2
+  config.model.stride_to_obs = 2
+  config.model.kernel = 5  # practice; the table does not list it
+  config.model.encoder_widths = (8, 16, 32, 32)
+  config.model.posterior_sees_prior = True  # as ConvDRAW
+  config.model.z_per_step = False  # all of z at every step
+  # GQN's prior and posterior see the query; CGQN's cannot, for it is not of
+  # one query.
+  config.model.latent_sees_query = model == 'gqn'
+  # Not the paper's, and off: see docs/learning.md for what they buy.
+  config.model.renderer_sees_context = False
+  config.model.view_frequencies = 0
+
+  # Choice: GQN's. Like the pixel-variance's, its boundaries are those of a
+  # 400,000-step run and shrink with num_steps.
+  config.learning_rate = ConfigDict()
+  config.learning_rate.boundaries = (0, 1_600_000)
+  config.learning_rate.values = (5e-4, 5e-5)
+  config.learning_rate.interpolation = 'linear'
+
+  config.optimizer = ConfigDict()
+  config.optimizer.b1 = 0.9
+  config.optimizer.b2 = 0.999
+  config.optimizer.eps = 1e-8
+  config.optimizer.clip_norm = 10.0  # choice
+
+  config.max_skipped_in_a_row = 20
+  config.log_every = 100
+  config.picture_every = 5_000
+  config.validate_every = 5_000
+  config.validation_scenes = 256
+  config.checkpoint_every = 5_000
+  config.keep_checkpoints = 2
+  return config
+
+
+def resize(config: ConfigDict, size: str) -> None:
+  """CGQN and GQN of 1,051,207 (S), 3,963,815 (M) or 8,752,391 (L) parameters.
+
+  As the paper's table, but for the widths (GQN's view adds to it).
+  """
+  factor = {'S': 1, 'M': 2, 'L': 3}[size]
+  config.model.nf_to_hidden = 32 * factor
+  config.model.nf_enc = 64 * factor
+  config.model.nf_to_obs = 64 * factor
+  config.model.nf_dec = 32 * factor
+  config.model.encoder_widths = (8, 16, 32, 32)
+  config.model.renderer_sees_context = False
+  config.model.view_frequencies = 0
+
+
+def sequential(config: ConfigDict, model: str, size: str) -> None:
+  """Turns a config of videos into one of CDNA, SV2P or sSSM.
+
+  Widths give the tier's parameters at config.data.frame_size.
+  """
+  data = config.data
+  data.protocol = 'sequence'
+  data.max_context = 6
+  data.test_context = tuple(range(data.max_context))
+  data.min_context = data.context_window = data.max_context
+  data.any_context_share = 0.0
+  data.num_targets = data.num_frames - data.max_context
+  config.optimizer.clip_norm = 1.0
+  config.model = ConfigDict()
+  config.model.name = model
+  config.model.width = WIDTHS[model, data.frame_size][size]
+  if model == 'sssm':
+    config.model.latent = 64
+    config.model.free_nats = 0.0
+  else:
+    config.model.kernel_size = 5
+    config.model.num_kernels = 10
+    # Share of the run after which half of the frames fed are the model's own.
+    config.model.truth_half_life = 0.06
+  if model == 'sv2p':
+    config.model.latent = 1 if data.frame_size == 64 else 4
+    config.model.time_variant = False
+  # Like the pixel-variance's, their boundaries are of 400,000 steps. SV2P:
+  # first without the posterior, then with it at no cost, then charged.
+  if model == 'sv2p':
+    config.informed = _levels((0, 100_000), (0.0, 1.0), 'constant')
+    config.kl_weight = _levels((200_000, 240_000), (0.0, 1.0), 'linear')
+  if model == 'sssm':
+    config.kl_weight = _levels((0,), (1.0,), 'constant')
+
+
+def _levels(
+  boundaries: tuple[int, ...], values: tuple[float, ...], interpolation: str
+) -> ConfigDict:
+  return ConfigDict(
+    {
+      'boundaries': boundaries,
+      'values': values,
+      'interpolation': interpolation,
+    }
+  )
+
+
+def small(config: ConfigDict) -> None:
+  """32x32, for a CPU; switches that are not the paper's are on."""
+  config.batch_size = 16
+  config.data.frame_size = 32
+  config.model.nf_to_hidden = 32
+  config.model.nf_enc = 64
+  config.model.nf_to_obs = 64
+  config.model.nf_dec = 32
+  config.model.encoder_widths = (16, 32, 64, 64)
+  config.model.renderer_sees_context = True
+  config.learning_rate.boundaries = (0, 20_000, 400_000)
+  config.learning_rate.values = (0.0, 1e-3, 5e-5)
+  config.checkpoint_every = 500
+  config.validate_every = 500
+  config.picture_every = 1_000
+
+
+def smoke(config: ConfigDict) -> None:
+  """Seconds: tiny networks on a tiny dataset."""
+  config.model.draw_steps = 2
+  config.model.nf_to_hidden = 8
+  config.model.nf_enc = 8
+  config.model.nf_to_obs = 8
+  config.model.nf_dec = 8
+  config.validation_scenes = 8
+  config.log_every = 1
+  config.num_steps = 20
+  config.batch_size = 4
+  config.data.tiny = True
+  config.data.frame_size = 32

@@ -1,0 +1,185 @@
+"""The dice simulator judges samples: which digit does each view show?
+
+Nothing of the paper: the views of the hidden side are rendered again with
+each of the 100 digits, and a sampled view is named after the nearest. Only
+pixels that the digit changes are compared, so that an error elsewhere in the
+room hides nothing.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import special, stats
+from scipy.spatial import distance
+
+from cgqn_jax.simulators import dice
+
+DIGITS, CLASSES = 100, 10
+DRAWS = 30  # of the coverage
+ANCHORED = (
+  'agreement',
+  'class_agreement',
+  'legible_agreement',
+  'legibility_error',
+)
+# Of three views that have nothing to do with each other.
+CHANCE = {
+  'chance_agreement': 1 / DIGITS**2,
+  'chance_legible_agreement': 1 / DIGITS**2,
+  'chance_class_agreement': 1 / CLASSES**2,
+}
+
+
+class Names(NamedTuple):
+  """What S sampled triples of one scene show, in each of T views.
+
+  digits: [S, T] the nearest of the 100 digits; its class is digits // 10.
+  errors: [S, T] MSE to it, in units of the MSE between two digits in that
+    view (the median over all pairs). 0 is a digit.
+  blur: [T] the error of the mean of all digits, which is none.
+  """
+
+  digits: np.ndarray
+  errors: np.ndarray
+  blur: np.ndarray
+
+
+def possible_digits(
+  split: str,
+  example_ids: Sequence[int],
+  cameras: np.ndarray,
+  sides: np.ndarray,
+  frame_size: int,
+  supersampling: int,
+) -> np.ndarray:
+  """Renders the same views with each digit on one side of the cube.
+
+  Args:
+    split: of the scenes.
+    example_ids: B ids.
+    cameras: [B, T, 7] views.
+    sides: [B] the face whose digit changes, 0 to 3.
+    frame_size: H = W.
+    supersampling: S of the S x S rays a pixel, as of the scenes' frames.
+
+  Returns:
+    [B, 100, T, H, W, 3] uint8.
+  """
+  frames = []
+  for example_id, its_cameras, side in zip(
+    example_ids, cameras, sides, strict=True
+  ):
+    room = dice.sample(split, int(example_id))
+    room = room._replace(cameras=np.asarray(its_cameras))
+    rooms = dice.stack([room] * DIGITS)
+    rooms = dice.with_digits(rooms, int(side), np.arange(DIGITS))
+    views = dice.render_batch(rooms, frame_size, supersampling)
+    frames.append(np.asarray(views.frames))
+  return np.stack(frames)
+
+
+def name(frames: np.ndarray, renders: np.ndarray) -> Names:
+  """Names the digit that each view shows.
+
+  Args:
+    frames: [S, T, H, W, 3] samples, uint8 or floats (clipped to [0, 1]).
+    renders: [D, T, H, W, 3] uint8, the same views with each digit.
+  """
+  if frames.dtype == np.uint8:
+    frames = frames / 255.0
+  digits, errors, blur = [], [], []
+  for t in range(renders.shape[1]):
+    its = renders[:, t]
+    changed = np.any(its != its[0], axis=(0, -1))
+    known = its[:, changed].reshape(len(its), -1) / 255.0
+    shown = np.clip(frames[:, t][:, changed], 0, 1).reshape(len(frames), -1)
+    squared = distance.cdist(shown, known, 'sqeuclidean')
+    scale = np.median(distance.pdist(known, 'sqeuclidean'))
+    digits.append(squared.argmin(1))
+    errors.append(squared.min(1) / scale)
+    mean = known.mean(0, keepdims=True)
+    blur.append(distance.cdist(mean, known, 'sqeuclidean').min() / scale)
+  return Names(np.stack(digits, 1), np.stack(errors, 1), np.array(blur))
+
+
+def judge(names: Names) -> dict[str, float]:
+  """Scores the samples of one scene.
+
+  Args:
+    names: of S samples.
+
+  Returns:
+    legibility_error: mean of `Names.errors`.
+    agreement: share of samples whose views are all nearest to the same digit.
+    class_agreement: ... to digits of the same class.
+    legible_agreement: ... whose views all have less error than a blur, which
+      may well agree with itself.
+    digits, classes: how many the first 30 samples show, in a view.
+    class_total_variation: between the classes that they show in a view and
+      the uniform distribution. These three are means over the views, so that
+      views that disagree do not count as variety.
+  """
+  classes = names.digits // CLASSES
+  rows = [
+    (
+      len(set(digits)),
+      len(set(digits // CLASSES)),
+      _total_variation(digits // CLASSES),
+    )
+    for digits in names.digits[:DRAWS].T
+  ]
+  covered = np.mean(rows, 0)
+  same = _all_equal(names.digits)
+  legible = np.all(names.errors < (1 - 1e-6) * names.blur, axis=1)
+  return {
+    'legibility_error': float(names.errors.mean()),
+    'agreement': float(np.mean(same)),
+    'class_agreement': float(np.mean(_all_equal(classes))),
+    'legible_agreement': float(np.mean(same & legible)),
+    'digits': float(covered[0]),
+    'classes': float(covered[1]),
+    'class_total_variation': float(covered[2]),
+  }
+
+
+def anchors(
+  truth: np.ndarray, renders: np.ndarray, num_samples: int
+) -> dict[str, float]:
+  """What other predictors would score on one scene.
+
+  Args:
+    truth: [T, H, W, 3] uint8.
+    renders: [D, T, H, W, 3] uint8, the same views with each digit.
+    num_samples: S of the samples beside which this stands.
+
+  Returns:
+    truth_*: of the true views.
+    blur_*: of the mean of the renders, which no sample should be.
+    oracle_*: of a sampler that draws digits uniformly, in expectation.
+  """
+  blur = renders.mean(0, keepdims=True) / 255.0
+  shown = {'truth': truth[None], 'blur': blur}
+  scores = {}
+  for which, frames in shown.items():
+    its = judge(name(frames, renders))
+    scores |= {f'{which}_{metric}': its[metric] for metric in ANCHORED}
+  draws = min(DRAWS, num_samples)
+  for metric, count in (('digits', DIGITS), ('classes', CLASSES)):
+    missed = special.expm1(draws * np.log1p(-1 / count))
+    scores[f'oracle_{metric}'] = float(-count * missed)
+  times = np.arange(draws + 1)
+  chance = stats.binom.pmf(times, draws, 1 / CLASSES)
+  deviation = chance @ np.abs(times / draws - 1 / CLASSES)
+  scores['oracle_class_total_variation'] = float(0.5 * CLASSES * deviation)
+  return scores
+
+
+def _all_equal(labels: np.ndarray) -> np.ndarray:
+  """[S, T] -> [S]."""
+  return np.all(labels == labels[:, :1], axis=1)
+
+
+def _total_variation(classes: np.ndarray) -> float:
+  share = np.bincount(classes, minlength=CLASSES) / len(classes)
+  return float(0.5 * np.abs(share - 1 / CLASSES).sum())

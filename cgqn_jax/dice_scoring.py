@@ -1,0 +1,217 @@
+"""All scores of a model on dice whose fourth side it has not seen.
+
+Paper, section 4.2: the context shows three sides of the cube, three targets
+show the fourth. The counterpart of `scoring`, with the same interface.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import numpy as np
+import tqdm
+
+from cgqn_jax import (
+  consistency,
+  data,
+  dice_judge,
+  evaluation,
+  hidden_side,
+  pictures,
+  scoring,
+  sources,
+)
+from cgqn_jax.types import Array, Batch, Params
+
+_SHOWN = 4  # scenes on the sheet, and samples of each
+_CHUNK = 10  # samples drawn at once, which bounds the memory
+
+
+def evaluate(
+  model: Any, params: Params, config: ConfigDict, protocol: dict[str, Any]
+) -> tuple[dict[str, Any], np.ndarray]:
+  """All metrics as {name: value}, and the sheet of samples.
+
+  Raises:
+    ValueError: where the dice do not show the digits that the judge knows.
+  """
+  if config.data.config not in sources.SIMULATED_DICE:
+    raise ValueError(
+      f'the dice of {config.data.config!r} cannot be judged: their digits are '
+      'not the 100 of the simulator, which are in '
+      f'{", ".join(sources.SIMULATED_DICE)}'
+    )
+  keys = jax.random.split(jax.random.key(protocol['seed']), 2)
+  rows, shown = [], []
+  num_scenes, size = protocol['num_scenes'], protocol['batch_size']
+  bar = tqdm.tqdm(total=num_scenes, desc='dice', unit=' scenes')
+  for batch in data.test_batches(config, protocol['split'], num_scenes, size):
+    batch = jax.tree.map(np.asarray, batch)
+    renders = possible_targets(config, protocol['split'], batch)
+    samples = draw_samples(
+      model, params, keys[0], batch, protocol['num_samples']
+    )
+    bounds = _bounds(model, params, keys[1], batch, protocol)
+    for b in np.flatnonzero(batch.weight):
+      truth, its = batch.target.frames[b], renders[b]
+      rows.append(
+        {name: float(value[b]) for name, value in bounds.items()}
+        | _oracle(its, truth, protocol['pixel_variance'])
+        | _sample_scores(samples[:, b], its, truth)
+      )
+      if len(shown) < _SHOWN:
+        shown.append(_strips(batch, b, samples[:_SHOWN, b], its, len(shown)))
+    bar.update(int(np.sum(batch.weight)))
+  bar.close()
+  return _summary(rows, config, protocol), _sheet(shown)
+
+
+def possible_targets(
+  config: ConfigDict, split: str, batch: Batch
+) -> np.ndarray:
+  """A batch's targets with each digit on the hidden side: [B, 100, T, ...]."""
+  return dice_judge.possible_digits(
+    split,
+    batch.example_id,
+    batch.target.views,
+    data.hidden_sides(config, split, batch.example_id),
+    config.data.frame_size,
+    sources.supersampling(config),
+  )
+
+
+def draw_samples(
+  model: Any, params: Params, key: Array, batch: Batch, num_samples: int
+) -> np.ndarray:
+  """Samples of the targets, clipped to [0, 1]: [S, B, T, H, W, 3]."""
+  chunks = [
+    np.asarray(_draw(model, params, key, batch, first, _CHUNK))
+    for first in range(0, num_samples, _CHUNK)
+  ]
+  return np.concatenate(chunks)[:num_samples]
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'chunk'))
+def _draw(
+  model: Any,
+  params: Params,
+  key: Array,
+  batch: Batch,
+  first: Array,
+  chunk: int,
+) -> Array:
+  frames = model.sample(
+    params,
+    key,
+    batch.context,
+    batch.context_mask,
+    batch.target.views,
+    chunk,
+    batch.example_id,
+    first_sample=first,
+  )
+  return jnp.clip(frames, 0, 1)
+
+
+def _bounds(
+  model: Any, params: Params, key: Array, batch: Batch, protocol: dict
+) -> dict[str, np.ndarray]:
+  """Bounds over all targets of each scene, and the KLs of one and of all."""
+  draws = protocol['num_draws']
+  its = evaluation.bounds(
+    model, params, key, batch, protocol['pixel_variance'], draws
+  )
+  one = consistency.divergence_of_one(model, params, key, batch, draws)
+  return {
+    'negative_elbo': -its.elbo,
+    'negative_importance_weighted': -its.importance_weighted,
+    'kl_1': one,
+    'kl_3': its.kl,
+    'kl_difference': its.kl - one,
+  }
+
+
+def _oracle(
+  renders: np.ndarray, truth: np.ndarray, pixel_variance: float
+) -> dict[str, float]:
+  its = consistency.oracle(renders, truth, pixel_variance)
+  return {
+    'oracle_kl_1': its.kl_1,
+    'oracle_kl_3': its.kl_3,
+    'oracle_kl_factored': its.kl_factored,
+    'oracle_negative_joint': -its.joint,
+    'oracle_negative_factored': -its.factored,
+    'oracle_gain': its.gain,
+  }
+
+
+def _sample_scores(
+  samples: np.ndarray, renders: np.ndarray, truth: np.ndarray
+) -> dict[str, float]:
+  """Of one scene's samples [S, T, H, W, 3]: errors, and the judge's words."""
+  joint = np.mean((samples - truth / 255.0) ** 2, axis=(1, 2, 3, 4))
+  scores = {
+    f'best_of_{n}': float(evaluation.best_of_n(joint, n))
+    for n in scoring.best_of(len(joint))
+  }
+  scores |= dice_judge.judge(dice_judge.name(samples, renders))
+  return scores | dice_judge.anchors(truth, renders, len(samples))
+
+
+def _summary(
+  rows: list[dict[str, float]], config: ConfigDict, protocol: dict
+) -> dict[str, Any]:
+  """Means over scenes, their standard errors, and what follows of them."""
+  table = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+  metrics = {name: float(values.mean()) for name, values in table.items()}
+  num_targets = protocol['num_targets']
+  dimensions = num_targets * 3 * config.data.frame_size**2
+  nats = metrics['negative_elbo']
+  metrics |= {
+    'kl': metrics['kl_3'],
+    'kl_ratio': metrics['kl_3'] / metrics['kl_1'],
+    'kl_1_share': metrics['kl_1'] / metrics['oracle_kl_1'],
+    'kl_3_share': metrics['kl_3'] / metrics['oracle_kl_3'],
+    'kl_3_factored_share': metrics['kl_3'] / metrics['oracle_kl_factored'],
+    'oracle_kl_ratio': metrics['oracle_kl_3'] / metrics['oracle_kl_1'],
+    'oracle_kl_factored_ratio': (
+      metrics['oracle_kl_factored'] / metrics['oracle_kl_1']
+    ),
+    'negative_elbo_per_target': nats / num_targets,
+    'bits_per_dimension': evaluation.bits_per_dimension(nats, dimensions),
+    **dice_judge.CHANCE,
+  }
+  if len(rows) > 1:
+    metrics['standard_errors'] = {
+      name: float(values.std(ddof=1) / np.sqrt(len(values)))
+      for name, values in table.items()
+    }
+  return metrics
+
+
+def _strips(
+  batch: Batch, b: int, samples: np.ndarray, renders: np.ndarray, number: int
+) -> tuple[np.ndarray, list[str]]:
+  """Rows of the sheet, context and targets; labels say what the judge reads."""
+  context = batch.context.frames[b] / 255.0
+  triples = np.concatenate([batch.target.frames[b : b + 1] / 255.0, samples])
+  left = np.full((len(triples), *context.shape), np.nan)
+  left[0] = context
+  labels = [f'scene {number}: truth']
+  labels += [f'sample {s + 1}' for s in range(len(samples))]
+  classes = dice_judge.name(triples, renders).digits // dice_judge.CLASSES
+  for row, its in enumerate(classes):
+    labels[row] += ', ' + ' '.join(map(str, its))
+  return np.concatenate([left, triples], axis=1), labels
+
+
+def _sheet(shown: list[tuple[np.ndarray, list[str]]]) -> np.ndarray:
+  strips = np.concatenate([strips for strips, _ in shown])
+  labels = [label for _, its in shown for label in its]
+  columns = [f'seen {i + 1}' for i in range(hidden_side.TEST_CONTEXT)]
+  columns += [f'hidden {i + 1}' for i in range(hidden_side.TEST_TARGETS)]
+  marked = np.arange(len(columns)) < hidden_side.TEST_CONTEXT
+  blank = np.isnan(strips[:, :, 0, 0, 0])
+  return pictures.sheet(strips, labels, columns, context=marked & ~blank)

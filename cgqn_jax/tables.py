@@ -1,0 +1,139 @@
+"""The tables of `experiments/evaluate.py`: numbers beside their anchors.
+
+Nothing of the paper. A table says how its numbers came about: split, scenes,
+update, seed, pixel-variance, samples and draws.
+"""
+
+import functools
+from typing import Any
+
+from cgqn_jax import dice_judge, scoring
+
+
+def videos(metrics: dict[str, Any], protocol: dict[str, Any]) -> str:
+  """Errors of hidden frames, the judge's scores, the bounds."""
+  p = protocol
+  lines = [
+    f'{p["model"]} on {p["dataset"]}, {p["split"]} split: '
+    f'{p["num_scenes"]} scenes, {p["frame_size"]}x{p["frame_size"]}, '
+    f'update {p["step"]:,}, seed {p["seed"]}',
+    f'context: frames {p["context"]} (from 0); judged: the '
+    f'{p["hidden_frames"]} others, jointly; {p["num_samples"]} samples a scene',
+    '',
+    f'{"MSE of hidden frames x 1e-3":34}{"model":>9}{"oracle":>9}',
+  ]
+
+  cell = functools.partial(_cell, metrics)
+
+  for n in scoring.best_of(p['num_samples']):
+    oracle = cell(f'oracle_best_of_{n}', 1e3)
+    lines.append(f'  best of {n:<24}{cell(f"best_of_{n}", 1e3)}{oracle}')
+  lines += [
+    f'  {"copy last frame":32}{cell("copy_last_frame", 1e3)}',
+    f'  {"pixel-mean of possible futures":32}{cell("pixel_mean", 1e3)}',
+    '',
+    f'{"the simulator as judge":34}{"model":>9}{"oracle":>9}',
+    f'  {"valid samples, share":32}{cell("validity")}{1:9.3f}',
+    f'  {"frames that agree, share":32}{cell("agreement")}{1:9.3f}',
+    f'  {"futures covered in 30 samples":32}{cell("modes")}'
+    f'{cell("oracle_modes")}',
+    f'  {"  of these by valid samples":32}{cell("valid_modes")}',
+    f'  {"total variation to uniform":32}{cell("total_variation")}'
+    f'{cell("oracle_total_variation")}',
+    '',
+    f'best sample (of {p["num_samples"]}): PSNR {cell("best_psnr").strip()} dB,'
+    f' SSIM {cell("best_ssim").strip()}; all samples: PSNR '
+    f'{cell("mean_psnr").strip()} dB, mean squared difference of two '
+    f'{cell("diversity", 1e3).strip()}e-3',
+    f'bounds over {p["num_targets"]} hidden frames a scene at pixel-variance '
+    f'{p["pixel_variance"]:g}, {p["num_draws"]} draws:',
+    f'  negative ELBO {metrics["negative_elbo"]:.2f} nats a scene, '
+    f'{metrics["negative_elbo_per_target"]:.2f} a target; '
+    f'importance-weighted {metrics["negative_importance_weighted"]:.2f}; '
+    f'KL {metrics["kl"]:.2f}',
+    f'  {metrics["bits_per_dimension"]:.4f} bits per dimension (density on '
+    '[0, 1] put on the 8-bit scale, no dequantisation)',
+  ]
+  return '\n'.join(lines)
+
+
+def dice(metrics: dict[str, Any], protocol: dict[str, Any]) -> str:
+  """Bounds, consistency in nats, and what the judge reads in samples."""
+  p = protocol
+  cell = functools.partial(_cell, metrics)
+  best = scoring.best_of(p['num_samples'])[-1]
+  errors = metrics.get('standard_errors', {})
+  lines = [
+    f'{p["model"]} on {p["dataset"]}, {p["split"]} split: '
+    f'{p["num_scenes"]} scenes, {p["frame_size"]}x{p["frame_size"]}, '
+    f'update {p["step"]:,}, seed {p["seed"]}',
+    f'context: {p["context"]}; judged: {p["hidden_frames"]} views of the '
+    f'fourth; {p["num_samples"]} samples',
+    f'a scene; {p["num_draws"]} posterior draws at pixel-variance '
+    f'{p["pixel_variance"]:g}',
+    '',
+    f'{"nats a scene (standard error)":36}{"model":>9}{"":10}{"oracle":>9}'
+    f'{"factored":>9}',
+  ]
+  for label, name, *anchors in (
+    ('KL_1, of 1 view', 'kl_1', 'oracle_kl_1', 'oracle_kl_1'),
+    ('KL_3, of 3 views', 'kl_3', 'oracle_kl_3', 'oracle_kl_factored'),
+    (
+      'negative ELBO of 3 views',
+      'negative_elbo',
+      'oracle_negative_joint',
+      'oracle_negative_factored',
+    ),
+  ):
+    error = f'({errors[name]:.2f})' if name in errors else ''
+    oracles = ''.join(cell(anchor, form='9.2f') for anchor in anchors)
+    its = cell(name, form='9.2f')
+    lines.append(f'  {label:34}{its}{error:>10}{oracles}')
+  lines += [
+    f'  {"KL_3 / KL_1":34}{cell("kl_ratio", form="9.2f")}{"":10}'
+    f'{cell("oracle_kl_ratio", form="9.2f")}'
+    f'{cell("oracle_kl_factored_ratio", form="9.2f")}',
+    f"  KL_1 is {metrics['kl_1_share']:.0%} of the oracle's, KL_3 "
+    f'{metrics["kl_3_share"]:.0%} of it and '
+    f"{metrics['kl_3_factored_share']:.0%} of the factored one's;",
+    f'  one digit for all views is worth {metrics["oracle_gain"]:.2f} nats to '
+    'the oracle',
+    '',
+    f'{"the simulator as judge":36}{"model":>9}{"truth":>9}{"blur":>9}'
+    f'{"chance":>9}',
+  ]
+  for label, metric in (
+    ('same digit in all views, share', 'agreement'),
+    ('  and legible', 'legible_agreement'),
+    ('same class in all views, share', 'class_agreement'),
+    ('distance to the nearest digit', 'legibility_error'),
+  ):
+    others = ''.join(cell(f'{which}_{metric}') for which in ('truth', 'blur'))
+    chance = cell(f'chance_{metric}', form='9.4f')
+    lines.append(f'  {label:34}{cell(metric)}{others}{chance}')
+  draws = min(dice_judge.DRAWS, p['num_samples'])
+  title = f'coverage of {draws} samples, in a view'
+  lines.append(f'{title:36}{"model":>9}{"ideal":>9}')
+  for label, metric in (
+    ('digits', 'digits'),
+    ('classes', 'classes'),
+    ('total variation of classes', 'class_total_variation'),
+  ):
+    lines.append(f'  {label:34}{cell(metric)}{cell(f"oracle_{metric}")}')
+  lines += [
+    '',
+    f'MSE of hidden views x 1e-3: mean {cell("best_of_1", 1e3).strip()}, best '
+    f'of {best} {cell(f"best_of_{best}", 1e3).strip()}',
+    f'importance-weighted bound '
+    f'{metrics["negative_importance_weighted"]:.2f} nats; '
+    f'{metrics["bits_per_dimension"]:.4f} bits per dimension',
+    '  (density on [0, 1] put on the 8-bit scale, no dequantisation)',
+  ]
+  return '\n'.join(lines)
+
+
+def _cell(
+  metrics: dict[str, Any], name: str, scale: float = 1.0, form: str = '9.3f'
+) -> str:
+  value = metrics.get(name)
+  return f'{"-":>9}' if value is None else f'{value * scale:{form}}'

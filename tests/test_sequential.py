@@ -1,0 +1,194 @@
+"""Sizes of the sequential models, what they refuse, and how they train."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from cgqn_jax import baselines, data
+from cgqn_jax.baselines import (
+  CDNANetworks,
+  SSSMNetworks,
+  SV2PNetworks,
+  sequential,
+)
+from cgqn_jax.types import Batch, Scene
+from configs import narratives
+
+KEY = jax.random.key(7)
+NAMES = ('cdna', 'sv2p', 'sssm')
+FRAMES, CONTEXT = 7, 3
+
+
+def make_networks(name, frame_size=16, num_frames=FRAMES, width=0.125):
+  """A model's networks at the size of a table's row, or at a test's."""
+  size = (frame_size, num_frames)
+  small = frame_size < 32
+  if name == 'cdna':
+    return CDNANetworks(*size, width, kernel_size=5, num_kernels=10)
+  if name == 'sv2p':
+    latent = 1 if frame_size == 64 else 4
+    return SV2PNetworks(*size, width, 5, 10, latent, time_variant=False)
+  context, latent = (CONTEXT, 2) if small else (6, 64)
+  return SSSMNetworks(*size, context, width, latent)
+
+
+def make_model(name, **fields):
+  networks = make_networks(name, **fields)
+  return sequential.Sequential(networks, optax.constant_schedule(0.5))
+
+
+@pytest.fixture(scope='module')
+def batch(make_batch):
+  """3 scenes of 7 frames, 3 of them context."""
+  batch = make_batch(3, CONTEXT, FRAMES - CONTEXT)
+  times = np.linspace(0, 1, FRAMES, dtype=np.float32)[None, :, None]
+  times = np.repeat(times, 3, axis=0)
+  return batch._replace(
+    context=Scene(batch.context.frames, times[:, :CONTEXT]),
+    target=Scene(batch.target.frames, times[:, CONTEXT:]),
+  )
+
+
+def count_parameters(name, **fields):
+  model = make_model(name, **fields)
+  shapes = jax.eval_shape(model.init, jax.random.key(0))
+  return sum(x.size for x in jax.tree.leaves(shapes))
+
+
+EXACT = {
+  ('cdna', 64): 8_311_337,
+  ('cdna', 32): 6_775_337,
+  ('sv2p', 64): 8_386_475,
+  ('sv2p', 32): 6_854_129,
+  ('sssm', 64): 639_856,
+  ('sssm', 32): 632_332,
+}
+TIERS = {'S': 1_051_207, 'M': 3_963_815, 'L': 8_752_391}
+IN_TIERS = {
+  ('cdna', 64): (1_058_133, 3_922_647, 8_716_845),
+  ('cdna', 32): (1_036_411, 3_977_955, 8_799_911),
+  ('sv2p', 64): (1_067_357, 3_958_535, 8_794_949),
+  ('sv2p', 32): (1_049_953, 3_957_177, 8_707_657),
+  ('sssm', 64): (1_050_794, 3_961_246, 8_804_406),
+  ('sssm', 32): (1_049_630, 3_941_482, 8_774_490),
+}
+
+
+@pytest.mark.parametrize('row', EXACT, ids=str)
+def test_number_of_parameters(row):
+  """At the authors' size, and matched to CGQN's in each tier."""
+  name, frame_size = row
+  size = {'frame_size': frame_size, 'num_frames': 21}
+  assert count_parameters(name, width=1.0, **size) == EXACT[row]
+  for (tier, width), count in zip(
+    baselines.WIDTHS[row].items(), IN_TIERS[row], strict=True
+  ):
+    assert count_parameters(name, width=width, **size) == count
+    assert abs(count / TIERS[tier] - 1) < 0.02
+
+
+def times(*frames, count=FRAMES):
+  return np.array(frames, np.float32)[None, :, None] / (count - 1)
+
+
+@pytest.mark.parametrize(
+  ('context', 'targets', 'message'),
+  [
+    (times(0, 1, 2), times(3, 5), r'frames 3, 5; .* 3 to 6 in order.*gqn'),
+    (times(0, 1), times(3, 4, 5, 6), r'frames 3, 4, 5, 6; .* 2 to 6'),
+    (times(1, 0), times(2, 3, 4, 5, 6), r'frames 1, 0; .*use cgqn or gqn'),
+    (times(0, 3), times(1, 2), r'context is frames 0, 3; cdna, sv2p and sssm'),
+    (times(4, 5, 6), times(3, 2), r'context is frames 4, 5, 6'),
+    (np.zeros((1, 0, 1)), times(*range(7)), 'context is empty; .* frame 0'),
+    (times(0), times(1.5), r'timestamp 0.25; .* multiples of 1/6'),
+    (times(0), times(7), r'timestamp 1.16667; .* 7 frames'),
+    (np.zeros((1, 2, 7)), times(2), '7 numbers each; .*cameras'),
+  ],
+)
+def test_what_they_cannot_do(context, targets, message):
+  with pytest.raises(ValueError, match=message) as error:
+    baselines.check_sequential(context, targets, FRAMES)
+  assert '\n' not in str(error.value)
+
+
+def test_what_they_can_do(batch):
+  check = baselines.check_sequential
+  check(batch.context.views, batch.target.views, FRAMES)
+  check(times(0), times(1, 2, 3, 4, 5, 6), FRAMES)
+  check(times(0, 1), times(6, 2, 0), FRAMES, queries=True)
+  with pytest.raises(ValueError, match='context is frames 2'):
+    check(times(2), times(6), FRAMES, queries=True)
+
+
+def test_wrong_shapes_are_named(batch):
+  model = make_model('cdna')
+  params = jax.eval_shape(model.init, KEY)
+  short = batch._replace(target=jax.tree.map(lambda x: x[:, 1:], batch.target))
+  with pytest.raises(AssertionError, match='7'):
+    jax.eval_shape(model.loss, params, KEY, short, 0)
+
+
+def eight_videos(narrative, size=32):
+  """Eight whole videos of a narrative, as a batch of a sequential model."""
+  config = narratives.get_config(f'preset=smoke,narrative={narrative}')
+  config.unlock()
+  config.data.source, config.data.frame_size = 'simulator', size
+  scenes = data.whole_scenes(config, 'train', range(8))
+  return Batch(
+    context=jax.tree.map(lambda x: x[:, :6], scenes),
+    context_mask=np.ones((8, 6), bool),
+    target=jax.tree.map(lambda x: x[:, 6:], scenes),
+    target_mask=np.ones((8, scenes.views.shape[1] - 6), bool),
+    weight=np.ones(8, np.float32),
+    example_id=np.arange(8, dtype=np.int32),
+  )
+
+
+def train(params, gradient, batch, num_steps, learning_rate=1e-3):
+  """Adam on one batch; parameters and the errors of all updates."""
+  schedule = optax.cosine_decay_schedule(learning_rate, num_steps)
+  optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+
+  @jax.jit
+  def apply(grads, state, params):
+    with jax.numpy_dtype_promotion('standard'):
+      updates, state = optimizer.update(grads, state, params)
+    return optax.apply_updates(params, updates), state
+
+  state, errors = optimizer.init(params), []
+  for step in range(num_steps):
+    (_, metrics), grads = gradient(params, KEY, batch, step)
+    params, state = apply(grads, state, params)
+    errors.append(float(metrics['mse']))
+  return params, errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', NAMES)
+def test_training_lowers_the_error(name, batch):
+  """A dozen updates on noise: towards its mean, at least."""
+  model = make_model(name)
+  gradient = jax.jit(jax.value_and_grad(model.loss, has_aux=True))
+  _, errors = train(model.init(KEY), gradient, batch, 12, 1e-2)
+  assert np.mean(errors[-3:]) < 0.95 * np.mean(errors[:3])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', NAMES)
+def test_overfits_eight_videos(name):
+  """To an MSE of less than 1e-3, by the posterior's latents where drawn."""
+  batch = eight_videos('traveling_salesman')
+  frames = batch.context.views.shape[1] + batch.target.views.shape[1]
+  width = baselines.WIDTHS[name, 32]['S']
+  networks = make_networks(name, 32, frames, width)
+  model = sequential.Sequential(
+    networks,
+    optax.constant_schedule(0.02),
+    truth=baselines.scheduled_sampling(2000, 0.06),
+  )
+  gradient = jax.jit(jax.value_and_grad(model.loss, has_aux=True))
+  params, _ = train(model.init(KEY), gradient, batch, 2000)
+  mean = jax.jit(model.reconstruct)(params, KEY, batch)
+  error = np.mean((mean - batch.target.frames / 255) ** 2)
+  assert error < 1e-3
