@@ -1,0 +1,212 @@
+"""The tables of an experiment: every run, and means over runs.
+
+Paper, section 4.1 (figure 5) for videos; of dice see `consistency_tables`.
+"""
+
+from collections.abc import Mapping
+import json
+from typing import Any
+
+from cgqn_jax import comparison, consistency_tables, markdown
+from cgqn_jax.markdown import Rows
+
+COLLAPSED = 0.1  # nats
+BUDGETS = ('updates', 'seconds', 'FLOPs')
+
+
+def tables(
+  rows: Rows, curves: Mapping[str, Mapping[str, Any]]
+) -> tuple[str, dict[str, Any]]:
+  """All of an experiment in Markdown, and its numbers.
+
+  Args:
+    rows: of runs.jsonl, at least one.
+    curves: of the same runs, by name.
+  """
+  if 'kl_1' in rows[0]:
+    text, summary = consistency_tables.tables(rows)
+  else:
+    text, summary = video_table(rows)
+    text += '\n\n' + budget_table(rows, curves)
+  return '\n\n'.join([protocol(rows), text, run_table(rows)]), summary
+
+
+def protocol(rows: Rows) -> str:
+  """What all numbers have in common, and what made them."""
+  its = rows[0]
+
+  def p(name: str) -> Any:
+    return its[f'protocol_{name}']
+
+  context = p('context')
+  if not isinstance(context, str):
+    context = f'frames {json.dumps(context)} (from 0)'
+  updates = ', '.join(f'{n:,}' for n in sorted({r['num_steps'] for r in rows}))
+  seeds = ', '.join(str(seed) for seed in sorted({r['seed'] for r in rows}))
+  dates = sorted({row['date'] for row in rows})
+  devices = ', '.join(sorted({row['version_device'] for row in rows}))
+  lines = [
+    f'{p("dataset")}, {p("frame_size")}x{p("frame_size")}, {p("split")} split: '
+    f'{p("num_scenes"):,} scenes, {p("num_samples")} samples and '
+    f'{p("num_draws")} posterior draws each, evaluation seed {p("seed")}',
+    f'context: {context}; judged: {p("hidden_frames")} hidden frames; bounds '
+    f'over {p("num_targets")} of them',
+    f'trained for {updates} updates, seeds {seeds}',
+    f'evaluated {" to ".join(dict.fromkeys((dates[0], dates[-1])))} on '
+    f'{devices}; jax {its["version_jax"]}, flax {its["version_flax"]}, Python '
+    f'{its["version_python"]}, commit {its["version_commit"]}',
+  ]
+  return '\n'.join(f'* {line}' for line in lines)
+
+
+def run_table(rows: Rows) -> str:
+  """A line a run."""
+  best = None if 'kl_1' in rows[0] else headline(rows)
+  lines = []
+  for row in rows:
+    error = [] if best is None else [f'{row[best] * 1e3:.3f}']
+    seconds, loss = row['train_seconds'], row['validation_loss']
+    lines.append(
+      [
+        row['run'],
+        f'{row["protocol_step"]:,}',
+        '-' if seconds is None else f'{seconds:,.0f}',
+        '-' if loss is None else f'{loss:.2f}',
+        'yes' if row['chosen'] else '',
+        f'{row["negative_elbo"]:.2f}',
+        f'{row["kl"]:.2f}',
+        *error,
+      ]
+    )
+  heads = ['run', 'update', 'seconds', 'validation loss', 'chosen']
+  heads += ['negative ELBO', 'KL'] + ([] if best is None else ['MSE x 1e-3'])
+  notes = (
+    'Seconds of training without compiling; runs are chosen by the validation '
+    'loss, which is under the protocol of training.'
+  )
+  return '\n\n'.join(['### Every run', markdown.table(heads, lines, 1), notes])
+
+
+def failed(row: Mapping[str, Any], best: str) -> bool:
+  """Whether a run is worse than copying, or has a latent that says nothing."""
+  copy = row.get('copy_last_frame')
+  return (copy is not None and row[best] > copy) or 0 < row['kl'] < COLLAPSED
+
+
+def video_table(rows: Rows) -> tuple[str, dict[str, Any]]:
+  best = headline(rows)
+  columns = (
+    (f'best of {best.removeprefix("best_of_")}', best, '.2f', 1e3),
+    ('best of 1', 'best_of_1', '.2f', 1e3),
+    ('valid', 'validity', '.3f', 1),
+    ('modes', 'modes', '.2f', 1),
+    ('PSNR, dB', 'best_psnr', '.2f', 1),
+    ('SSIM', 'best_ssim', '.3f', 1),
+    ('negative ELBO', 'negative_elbo', '.1f', 1),
+    ('KL', 'kl', '.2f', 1),
+    ('seconds', 'train_seconds', ',.0f', 1),
+    ('parameters', 'parameters', ',.0f', 1),
+  )
+  lines, summary = [], {}
+  for (_, name), group in comparison.groups(rows).items():
+    cells = [markdown.cell(group, n, form, s) for _, n, form, s in columns]
+    failures = sum(failed(row, best) for row in group)
+    lines.append([name, f'{len(group)}', f'{failures}', *cells])
+    summary[name] = {
+      n: {
+        'mean': markdown.mean(group, n),
+        'deviation': markdown.deviation(group, n),
+      }
+      for _, n, _, _ in columns
+    } | {'runs': len(group), 'failed': failures}
+  for label, n in (
+    ('copy last frame', 'copy_last_frame'),
+    ('pixel-mean of futures', 'pixel_mean'),
+  ):
+    text = markdown.anchor(rows, n, '.2f', 1e3)
+    lines.append([label, '', '', text, text, *[''] * (len(columns) - 2)])
+  names = [f'oracle_{best}', 'oracle_best_of_1']
+  cells = [markdown.anchor(rows, n, '.2f', 1e3) for n in names]
+  cells += ['1', markdown.anchor(rows, 'oracle_modes', '.2f')]
+  lines.append(['oracle', '', '', *cells, *[''] * (len(columns) - 4)])
+  heads = ['model', 'runs', 'failed', *(head for head, *_ in columns)]
+  notes = (
+    'MSE of the hidden frames, jointly, x 1e-3; behind ± the standard '
+    'deviation over runs. A run has failed that is worse than repeating the '
+    f'last frame seen, or whose KL is below {COLLAPSED} nats although it has '
+    'a latent; it is in the means.'
+  )
+  title = '### Errors of hidden frames'
+  return '\n\n'.join([title, markdown.table(heads, lines, 1), notes]), summary
+
+
+def headline(rows: Rows) -> str:
+  """The best of as many samples as all rows have."""
+  counts = [
+    {int(n.removeprefix('best_of_')) for n in row if n.startswith('best_of_')}
+    for row in rows
+  ]
+  return f'best_of_{max(n for n in set.intersection(*counts) if n <= 30)}'
+
+
+def budget_table(rows: Rows, curves: Mapping[str, Mapping[str, Any]]) -> str:
+  """Errors where the run that is cheapest in updates, or seconds, ends."""
+  best = curve_headline(curves)
+  lines, cut = [], False
+  budgets = {
+    kind: min(costs(curve, kind)[-1] for curve in curves.values())
+    for kind in BUDGETS
+    if all(None not in costs(curve, kind) for curve in curves.values())
+  }
+  for (_, name), group in comparison.groups(rows).items():
+    cells = []
+    for kind, budget in budgets.items():
+      points = [at_budget(curves[row['run']], kind, budget) for row in group]
+      early = any(
+        point is None or point['step'] < row['num_steps']
+        for point, row in zip(points, group, strict=True)
+      )
+      cut |= early
+      found = [point for point in points if point is not None]
+      text = markdown.cell(found, best, '.2f', 1e3)
+      cells.append(text + (' †' if early and found else ''))
+    lines.append([name, f'{len(group)}', *cells])
+  heads = ['model', 'runs', *(f'equal {kind}' for kind in budgets)]
+  its = next(iter(curves.values()))['protocol']
+  shown = ', '.join(f'{budget:,.4g} {kind}' for kind, budget in budgets.items())
+  notes = (
+    f'{best.replace("_", " ")} x 1e-3 at the last checkpoint within {shown}; '
+    f'{its["num_scenes"]} scenes, {its["num_samples"]} samples.'
+  )
+  if cut:
+    notes += (
+      ' †: read before the end of the run, whose schedules were not made for '
+      'that budget.'
+    )
+  title = '### At equal budgets'
+  return '\n\n'.join([title, markdown.table(heads, lines, 1), notes])
+
+
+def curve_headline(curves: Mapping[str, Mapping[str, Any]]) -> str:
+  """As `headline`, of the points of curves."""
+  return headline([curve['points'][-1] for curve in curves.values()])
+
+
+def costs(curve: Mapping[str, Any], kind: str) -> list[float | None]:
+  """Of the points of a curve, in updates, seconds or FLOPs."""
+  points = curve['points']
+  if kind == 'seconds':
+    return [point['train_seconds'] for point in points]
+  scale = curve['flops_per_update'] if kind == 'FLOPs' else 1
+  return [point['step'] * scale for point in points]
+
+
+def at_budget(
+  curve: Mapping[str, Any], kind: str, budget: float
+) -> Mapping[str, Any] | None:
+  """The last point that costs no more; None where all do."""
+  spent = costs(curve, kind)
+  within = [
+    p for p, c in zip(curve['points'], spent, strict=True) if c <= budget
+  ]
+  return within[-1] if within else None

@@ -1,0 +1,218 @@
+r"""A whole experiment of many runs as one command; the same command resumes it.
+
+  python experiments/compare.py --config=configs/dice_comparison.py \
+      --out=runs/dice_comparison
+
+Trains and evaluates models x pixel-variances x seeds one after the other, each
+in a workdir <out>/<model>-<variant>-seed<k> of its own, then writes
+<out>/runs.jsonl (a row a run) and <out>/table.md. Finished runs are passed
+over; a run that fails is named, and the others go on. --list shows the runs.
+
+On a cluster each is a job of its own (SLURM; --list says how many there are):
+
+  sbatch --array=1-32 --gres=gpu:1 --signal=TERM@120 --wrap 'srun python \
+      experiments/compare.py --config=configs/dice_comparison.py \
+      --out=runs/dice_comparison --run=$SLURM_ARRAY_TASK_ID'
+
+and --summary, afterwards, makes the tables of what is there. If the runs read
+a dataset, build it first: datasets/build.py.
+"""
+
+import json
+import pathlib
+import runpy
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from types import FrameType
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from cgqn_jax import checkpoint_curve, comparison, comparison_tables
+from cgqn_jax.comparison import Run
+from cgqn_jax.workdir import replace_text
+
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', None, 'Experiment: configs/dice_comparison.py:preset=...'
+)
+_OUT = flags.DEFINE_string('out', None, 'Folder of the experiment.')
+_LIST = flags.DEFINE_bool('list', False, 'Only list the runs, and how far.')
+_RUN = flags.DEFINE_integer('run', None, 'Only this one, as --list numbers.')
+_SUMMARY = flags.DEFINE_bool('summary', False, 'Only the tables.')
+
+
+class Stopped(Exception):
+  """SIGTERM or Ctrl-C came; the message is its name."""
+
+
+def plan(config: ConfigDict) -> list[Run]:
+  """The runs of an experiment, from its config and those it names."""
+  if not pathlib.Path(config.base).is_file():
+    raise ValueError(
+      f'base is {config.base!r}, and there is no such file here; start from '
+      'the folder that it is relative to'
+    )
+  get_config = runpy.run_path(config.base)['get_config']
+  variances = {
+    name: get_config(config.models[name].arguments).pixel_variance['values']
+    for name in comparison.compared(config)
+  }
+  return comparison.runs(config, variances)
+
+
+def call(script: str, arguments: list[str]) -> None:
+  """Runs one of our programs to its end; subprocess.CalledProcessError.
+
+  In a process of its own, so that none holds the accelerator while another
+  works. SIGTERM is passed on, Ctrl-C reaches it anyway; it saves, and then
+  we stop.
+  """
+  path = pathlib.Path(__file__).parent / script
+  command = [sys.executable, str(path), *arguments]
+  signals: list[int] = []
+
+  def note(number: int, frame: FrameType | None) -> None:
+    del frame
+    signals.append(number)
+    if number == signal.SIGTERM:
+      process.terminate()
+
+  process = subprocess.Popen(command)
+  numbers = (signal.SIGTERM, signal.SIGINT)
+  previous = {number: signal.signal(number, note) for number in numbers}
+  try:
+    code = process.wait()
+  finally:
+    for number, handler in previous.items():
+      signal.signal(number, handler)
+  if signals:
+    raise Stopped(signal.Signals(signals[0]).name)
+  if code:
+    raise subprocess.CalledProcessError(code, command)
+
+
+def execute(config: ConfigDict, run: Run, out: pathlib.Path) -> None:
+  """Trains and evaluates one run, from where it stands."""
+  workdir = out / run.name
+  call('train.py', [*run.flags, f'--workdir={workdir}'])
+  step = max(comparison.checkpoint_steps(workdir), default=0)
+  if step < config.num_steps:
+    raise Stopped(f'{run.name} at update {step:,} of {config.num_steps:,}')
+  settings = config.evaluation.to_dict()
+  its = [f'--{name}={value}' for name, value in settings.items()]
+  call('evaluate.py', [f'--workdir={workdir}', *its])
+  asked = comparison.asked(config, run)
+  checkpoint_curve.write(workdir, asked, config.curve.points)
+
+
+def execute_all(
+  config: ConfigDict, runs: list[Run], out: pathlib.Path
+) -> list[str]:
+  """Every unfinished run, each as `--run` does it; the names that failed."""
+  todo = [r for r in runs if not comparison.state(config, r, out).finished]
+  before, failed, times = len(runs) - len(todo), [], []
+  for place, run in enumerate(todo):
+    notes = [f'{before + len(times)} finished']
+    notes += [f'{len(failed)} failed'] if failed else []
+    if times:
+      minutes = sum(times) / len(times) * (len(todo) - place) / 60
+      notes.append(f'about {minutes:.0f} min left')
+    where = f'run {run.number} of {len(runs)}: {run.name}'
+    print(f'== {where} ({", ".join(notes)})', flush=True)
+    start = time.monotonic()
+    try:
+      call('compare.py', [*sys.argv[1:], f'--run={run.number}'])
+      times.append(time.monotonic() - start)
+    except subprocess.CalledProcessError:
+      failed.append(run.name)
+      print(f'== {where} failed; its error stands above', flush=True)
+  return failed
+
+
+def summarise(config: ConfigDict, runs: list[Run], out: pathlib.Path) -> None:
+  """Writes rows and tables of the finished runs, and names the others."""
+  states = {run.name: comparison.state(config, run, out) for run in runs}
+  finished = [run for run in runs if states[run.name].finished]
+  missing = {
+    run.name: states[run.name].text for run in runs if run not in finished
+  }
+  if not finished:
+    raise ValueError(f'none of the {len(runs)} runs in {out} is finished')
+  rows = [comparison.row(run, out) for run in finished]
+  rows = comparison.choose(rows, config.chosen_share, config.chosen_from)
+  curves = {run.name: comparison.read_curve(out / run.name) for run in finished}
+  text, summary = comparison_tables.tables(rows, curves)
+  lines = [f'missing: {name}: {its}' for name, its in missing.items()]
+  lines.insert(0, f'{len(finished)} of {len(runs)} runs are finished.')
+  command = shlex.join(['experiments/compare.py', *sys.argv[1:]])
+  text = '\n\n'.join([f'`python {command}`', '\n'.join(lines), text])
+  comparison.write_rows(out, rows)
+  replace_text(out / 'table.md', text + '\n')
+  result = {
+    'config': config.to_dict(),
+    'runs': [run.name for run in runs],
+    'missing': missing,
+    'summary': summary,
+  }
+  replace_text(out / 'comparison.json', json.dumps(result, indent=2) + '\n')
+  print(f'{text}\n\nwrote {out}/table.md, runs.jsonl and comparison.json')
+
+
+def show(config: ConfigDict, runs: list[Run], out: pathlib.Path) -> None:
+  """Prints number, name and state of every run."""
+  width = max(len(run.name) for run in runs)
+  for run in runs:
+    state = comparison.state(config, run, out)
+    print(f'{run.number:4}  {run.name:{width}}  {state.text}')
+
+
+def run() -> None:
+  """Reads the flags and does what they say."""
+  config, out = _CONFIG.value, pathlib.Path(_OUT.value)
+  runs = plan(config)
+  if _LIST.value:
+    show(config, runs, out)
+  elif _RUN.value is not None:
+    if not 1 <= _RUN.value <= len(runs):
+      raise ValueError(
+        f'there is no run {_RUN.value}; --list shows them, 1 to {len(runs)}'
+      )
+    execute(config, runs[_RUN.value - 1], out)
+  else:
+    failed = [] if _SUMMARY.value else execute_all(config, runs, out)
+    summarise(config, runs, out)
+    if failed:
+      sys.exit(f'error: {len(failed)} runs failed: {", ".join(failed)}')
+
+
+def main(argv: list[str]) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
+  logging.set_verbosity(logging.WARNING)  # TFDS and JAX report at length
+  try:
+    run()
+  except ValueError as error:
+    sys.exit(f'error: {error}')
+  except subprocess.CalledProcessError as error:
+    sys.exit(error.returncode or 1)
+  except Stopped as stopped:
+    sys.exit(f'stopped: {stopped}; the same command resumes')
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+  """Reads the command line; a mistake in it is one line, too."""
+  try:
+    # A config file that is not there shows when a field is read.
+    rest, _ = flags.FLAGS(argv), _CONFIG.value.preset
+  except (AttributeError, flags.Error, OSError) as error:
+    lines = [line.strip() for line in str(error).splitlines()]
+    sys.exit(f'error: {[line for line in lines if line][-1]}')
+  return rest
+
+
+if __name__ == '__main__':
+  flags.mark_flags_as_required(['config', 'out'])
+  app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,247 @@
+r"""Draws the paper's figures from an experiment's folder, numbers beside them.
+
+  python experiments/figures.py --runs=runs/dice_comparison --out=figures
+  python experiments/figures.py --runs=runs/comparison --out=figures --only=5
+  python experiments/figures.py --cgqn=W --gqn=W --out=figures --only=7
+
+--runs is what experiments/compare.py made. Of dice: 7 (cameras and samples),
+6 (and 8 to 10: negative ELBO over training, a panel a pixel-variance),
+consistency (the table of KLs). Of videos: 3 (continuations), 4 (Color Reaction
+forwards, backwards, both ways), 5 (errors over training). 3, 4 and 7 also take
+single workdirs. Each figure is a PNG and a JSON of the numbers in it.
+"""
+
+from collections.abc import Callable
+import json
+import pathlib
+import sys
+from typing import Any
+
+from absl import app, flags, logging
+
+from cgqn_jax import (
+  comparison,
+  comparison_tables,
+  consistency_tables,
+  figure_samples,
+  number_figures,
+  plots,
+  scene_figures,
+)
+from cgqn_jax.workdir import read_workdir, replace_text
+
+_RUNS = flags.DEFINE_string('runs', None, 'Folder of experiments/compare.py.')
+_CGQN = flags.DEFINE_string('cgqn', None, 'Workdir, instead of --runs.')
+_GQN = flags.DEFINE_string('gqn', None, 'Workdir, instead of --runs.')
+_OUT = flags.DEFINE_string('out', None, 'Folder of the figures.')
+_ONLY = flags.DEFINE_list(
+  'only', None, 'Of 3, 4, 5, 6, 7, consistency; by default all that apply.'
+)
+_VARIANCE = flags.DEFINE_float(
+  'variance', None, 'Pixel-variance of the runs in figure 7; default: least.'
+)
+_SCENES = flags.DEFINE_list('scenes', None, 'Of the test split, as 0,3,7.')
+_NUM_SAMPLES = flags.DEFINE_integer(
+  'num_samples', 4, 'Of each model in figure 7.', lower_bound=1
+)
+_SEED = flags.DEFINE_integer('seed', 0, 'Of the samples.')
+_SEM = flags.DEFINE_float(
+  'sem', 2**0.5, 'Bars of figure 5, in standard errors of the mean.'
+)
+_SOURCE = flags.DEFINE_enum(
+  'source', None, ['tfds', 'simulator'], 'Read scenes from here instead.'
+)
+
+_SPLIT = 'test'
+
+
+def rows_of_runs() -> list[dict[str, Any]]:
+  """The rows of --runs."""
+  if not _RUNS.value:
+    raise ValueError('it needs --runs, the folder of an experiment')
+  return comparison.read_rows(pathlib.Path(_RUNS.value))
+
+
+def curves_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
+  """Their curves over training, by the names of the runs."""
+  folder = pathlib.Path(_RUNS.value)
+  return {
+    row['run']: comparison.read_curve(folder / row['run']) for row in rows
+  }
+
+
+def workdirs() -> dict[str, pathlib.Path]:
+  """A workdir a model: --cgqn and --gqn, else the best by validation loss."""
+  given = {'cgqn': _CGQN.value, 'gqn': _GQN.value}
+  if any(given.values()):
+    return {m: pathlib.Path(path) for m, path in given.items() if path}
+  rows = rows_of_runs()
+  if 'kl_1' in rows[0]:
+    variances = sorted({row['variance'] for row in rows})
+    variance = _VARIANCE.value or variances[0]
+    if variance not in variances:
+      raise ValueError(
+        f'there are no runs at --variance={variance:g}; there are '
+        f'{", ".join(f"{v:g}" for v in variances)}'
+      )
+    rows = [row for row in rows if row['variance'] == variance]
+  groups = comparison.groups(comparison.choose(rows, 1e-9, 1))
+  best = [row for group in groups.values() for row in group if row['chosen']]
+  return {row['model']: pathlib.Path(_RUNS.value) / row['run'] for row in best}
+
+
+def scenes(default: str) -> list[int]:
+  """What --scenes says."""
+  given = _SCENES.value or default.split(',')
+  if not all(text.isdigit() for text in given):
+    raise ValueError(f'--scenes={",".join(given)}; give numbers, as 0,3,7')
+  return [int(text) for text in given]
+
+
+def write(name: str, figure: Any, numbers: Any) -> None:
+  """<out>/<name>.png and .json."""
+  out = pathlib.Path(_OUT.value)
+  out.mkdir(parents=True, exist_ok=True)
+  if figure is not None:
+    plots.save(figure, out / f'{name}.png')
+  replace_text(out / f'{name}.json', json.dumps(numbers, indent=2) + '\n')
+  print(f'wrote {out / name}{".png" if figure is not None else ".json"}')
+
+
+def figure_3() -> None:
+  """F1 F6 | F11 F16 F21: truth, and two samples of each model."""
+  its, indices = workdirs(), scenes('0,1')
+  loaded = figure_samples.load(its, _SOURCE.value)
+  write(
+    'figure_3',
+    *scene_figures.continuations(loaded, its, _SPLIT, indices, _SEED.value),
+  )
+
+
+def figure_4() -> None:
+  """Color Reaction: truth; forwards; backwards; both ways at once."""
+  its, indices = workdirs(), scenes('0,1,2')
+  # One model; the paper shows CGQN's.
+  name = 'cgqn' if 'cgqn' in its else next(iter(its))
+  its = {name: its[name]}
+  loaded = figure_samples.load(its, _SOURCE.value)
+  write(
+    'figure_4',
+    *scene_figures.reactions(loaded, its, _SPLIT, indices, _SEED.value),
+  )
+
+
+def figure_5() -> None:
+  """Errors over training: all runs, and the best where there are enough."""
+  rows = rows_of_runs()
+  if 'kl_1' in rows[0]:
+    raise ValueError('it is of videos, and these runs of dice')
+  curves = curves_of(rows)
+  best = [row for row in rows if row['chosen']]
+  for kind in comparison_tables.BUDGETS:
+    suffix = '' if kind == 'updates' else f'_{kind.lower()}'
+    figure, numbers = number_figures.errors(rows, curves, kind, _SEM.value)
+    write(f'figure_5a{suffix}', figure, numbers)
+    if best:
+      figure, numbers = number_figures.errors(
+        best, curves, kind, _SEM.value, best_of=len(rows)
+      )
+      write(f'figure_5b{suffix}', figure, numbers)
+  for (_, name), group in comparison.groups(rows).items():
+    if not any(row['chosen'] for row in group):
+      print(f'figure 5b leaves {name} out: it has {len(group)} runs, too few')
+
+
+def figure_6() -> None:
+  """Negative ELBO over training, a panel a pixel-variance."""
+  rows = rows_of_runs()
+  if 'kl_1' not in rows[0]:
+    raise ValueError('it is of dice, and these runs of videos')
+  write('figure_6', *number_figures.bounds(rows, curves_of(rows)))
+
+
+def figure_7() -> None:
+  """Cameras from above beside truth and samples of the same queries."""
+  its, indices = workdirs(), scenes('0,1,2')
+  loaded = figure_samples.load(its, _SOURCE.value)
+  shown = figure_samples.rooms(
+    loaded, _SPLIT, indices, _NUM_SAMPLES.value, _SEED.value
+  )
+  write('figure_7', *scene_figures.rooms(shown, loaded, its, _SEED.value))
+
+
+def consistency() -> None:
+  """The table of KLs, in Markdown and JSON."""
+  rows = rows_of_runs()
+  if 'kl_1' not in rows[0]:
+    raise ValueError('it is of dice, and these runs of videos')
+  text, summary = consistency_tables.consistency_table(rows)
+  protocol = comparison_tables.protocol(rows)
+  write('consistency', None, {'protocol': protocol, 'variances': summary})
+  path = pathlib.Path(_OUT.value) / 'consistency.md'
+  replace_text(path, f'{protocol}\n\n{text}\n')
+  print(f'wrote {path}')
+
+
+FIGURES: dict[str, Callable[[], None]] = {
+  '3': figure_3,
+  '4': figure_4,
+  '5': figure_5,
+  '6': figure_6,
+  '7': figure_7,
+  'consistency': consistency,
+}
+
+
+def applicable() -> list[str]:
+  """The figures of this kind of data."""
+  if _RUNS.value:
+    rows = rows_of_runs()
+    if 'kl_1' in rows[0]:
+      return ['7', '6', 'consistency']
+    reaction = rows[0]['protocol_dataset'].endswith('color_reaction')
+    return ['3', '4', '5'] if reaction else ['3', '5']
+  config = read_workdir(next(iter(workdirs().values())))
+  if config.data.protocol == 'hidden_side':
+    return ['7']
+  return ['3', '4'] if config.data.config == 'color_reaction' else ['3']
+
+
+def run() -> None:
+  """Draws what was asked for; says what is missing and goes on."""
+  if not (_RUNS.value or _CGQN.value or _GQN.value):
+    raise ValueError('give --runs, the folder of an experiment, or --cgqn, ...')
+  asked = _ONLY.value or applicable()
+  for name in asked:
+    if name not in FIGURES:
+      raise ValueError(
+        f'there is no figure {name!r}; there are {", ".join(FIGURES)}'
+      )
+  if _RUNS.value:
+    path = pathlib.Path(_RUNS.value) / 'comparison.json'
+    for name, state in comparison.read_json(path)['missing'].items():
+      print(f'missing: {name}: {state}')
+  failed = []
+  for name in asked:
+    try:
+      FIGURES[name]()
+    except ValueError as error:
+      failed.append(f'figure {name} is left out: {error}')
+      print(failed[-1])
+  if len(failed) == len(asked):
+    raise ValueError('nothing was drawn')
+
+
+def main(argv: list[str]) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
+  logging.set_verbosity(logging.WARNING)  # TFDS and JAX report at length
+  try:
+    run()
+  except ValueError as error:
+    sys.exit(f'error: {error}')
+
+
+if __name__ == '__main__':
+  flags.mark_flags_as_required(['out'])
+  app.run(main)

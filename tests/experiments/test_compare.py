@@ -1,0 +1,120 @@
+"""compare.py: lists, numbers, names what is missing, sums up the rest."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from cgqn_jax import checkpoint_curve, comparison, models, scoring
+from configs import dice_comparison
+from tests import comparison_files
+
+SMALL = '--config=configs/dice_comparison.py:preset=small'
+
+
+def dice_metrics(run):
+  kl_3 = 4.2 if run.model == 'cgqn' else 11.0
+  return comparison_files.dice_metrics(-2990.0 - kl_3, 4.0, kl_3)
+
+
+@pytest.fixture(scope='module')
+def experiment(tmp_path_factory):
+  """7 of 8 runs are there, and one in its middle."""
+  out = tmp_path_factory.mktemp('experiment')
+  config = dice_comparison.get_config('preset=small')
+  name = 'gqn-variance0.02-seed1'
+  comparison_files.experiment(config, out, dice_metrics, (name,))
+  (out / name / 'checkpoints' / '940').mkdir(parents=True)
+  return out
+
+
+def test_list_and_summary(experiment, programs):
+  command = ['compare.py', SMALL, f'--out={experiment}']
+  listed, summed = programs([[*command, '--list'], [*command, '--summary']])
+  assert listed.code == 0, listed.err
+  lines = [line.split() for line in listed.out.splitlines()]
+  assert [line[0] for line in lines] == [str(n) for n in range(1, 9)]
+  assert lines[7][1:] == 'gqn-variance0.02-seed1 update 940 of 1,500'.split()
+  assert summed.code == 0, summed.err
+  missing = 'missing: gqn-variance0.02-seed1: update 940 of 1,500'
+  assert missing in summed.out and '7 of 8 runs are finished' in summed.out
+  rows = comparison.read_rows(experiment)
+  assert len(rows) == 7 and sum(row['chosen'] for row in rows) == 4
+  text = (experiment / 'table.md').read_text()
+  assert missing in text and '| 0.01 | cgqn | 2 | -2994.20 ± 0.00 |' in text
+  result = json.loads((experiment / 'comparison.json').read_text())
+  assert list(result['missing']) == ['gqn-variance0.02-seed1']
+  assert result['summary']['0.01']['gain']['gain'] == pytest.approx(-6.8)
+
+
+def test_mistakes(programs, tmp_path):
+  cases = [
+    ([SMALL, '--run=9'], 'no run 9; --list shows them, 1 to 8'),
+    ([SMALL, '--summary'], 'none of the 8 runs in'),
+    ([SMALL, '--list', '--config.compared=cgqn,vae'], "'vae'"),
+    ([SMALL, '--list', '--config.base=configs/no.py'], 'no such file'),
+    ([SMALL, '--list', '--config.bias=1'], 'bias'),
+    (['--config=configs/no.py', '--list'], 'configs/no.py'),
+  ]
+  done = programs([['compare.py', f'--out={tmp_path}', *c] for c, _ in cases])
+  for (case, message), its in zip(cases, done, strict=True):
+    assert its.code == 1 and 'Traceback' not in its.err, (case, its)
+    assert message in its.err and its.err.count('\n') <= 2, (case, its)
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_the_curve_ends_with_the_number_of_the_table(finished):
+  """Same scenes, draws and noise; checkpoints between the points are none."""
+  table = {
+    'split': 'validation', 'num_scenes': 4, 'num_draws': 2, 'num_samples': 3,
+    'batch_size': 4, 'seed': 0, 'num_targets': 2, 'pixel_variance': 0.5,
+  }  # fmt: skip
+  asked = {'evaluation': table, 'curve': table}
+  curve = checkpoint_curve.write(finished, asked, points=2)
+  # 4, 8 and 12 were saved.
+  assert [point['step'] for point in curve['points']] == [12]
+  model, params, config = models.load(finished, 12)
+  metrics, _ = scoring.evaluate(model, params, config, table)
+  for name in ('negative_elbo', 'kl', 'best_of_3'):
+    value = curve['points'][0][name]
+    assert value == pytest.approx(metrics[name], rel=1e-5), name
+  count = sum(x.size for x in jax.tree.leaves(params))
+  assert curve['parameters'] == count and curve['flops_per_update'] > 0
+  assert comparison.read_curve(finished) == curve
+  (finished / comparison.CURVE).unlink()
+
+
+@pytest.mark.slow
+def test_an_experiment_from_start_to_end(tiny, env, tmp_path):
+  """Two models train, a third fails; the second call has nothing to train."""
+  own = [flag for flag in tiny[1:] if 'num_steps' not in flag]
+  own = [flag for flag in own if '_every' not in flag and 'keep' not in flag]
+  overrides = ' '.join(flag.removeprefix('--config.') for flag in own)
+  command = [
+    sys.executable, 'experiments/compare.py', f'--out={tmp_path}',
+    '--config=configs/comparison.py:preset=smoke', '--config.seeds=0,',
+    '--config.compared=cgqn,gqn,sssm', '--config.num_steps=8',
+    f'--config.overrides={overrides}',
+    '--config.models.sssm.overrides=model.no_such_field=1',
+  ]  # fmt: skip
+
+  def call():
+    root = pathlib.Path(__file__).parents[2]
+    return subprocess.run(
+      command, env=env, cwd=root, capture_output=True, text=True
+    )
+
+  first = call()
+  assert first.returncode == 1
+  assert first.stderr.splitlines()[-1] == 'error: 1 runs failed: sssm-seed0'
+  assert '== run 2 of 3: gqn-seed0 (1 finished, about' in first.stdout
+  rows = comparison.read_rows(tmp_path)
+  assert [row['run'] for row in rows] == ['cgqn-seed0', 'gqn-seed0']
+  assert all(row['train_seconds'] >= 0 for row in rows)
+  before = (tmp_path / 'runs.jsonl').read_text()
+  second = call()
+  assert 'run 1 of 3' not in second.stdout and 'run 3 of 3' in second.stdout
+  assert (tmp_path / 'runs.jsonl').read_text() == before

@@ -1,0 +1,156 @@
+"""figures.py: draws what is there, numbers beside it, says what is missing."""
+
+import json
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from cgqn_jax import comparison, plots, scene_plots
+from cgqn_jax.simulators import dice
+from configs import comparison as videos
+from configs import dice_comparison
+from tests import comparison_files
+
+
+def summarise(config, out, metrics, missing=()):
+  """Runs, their rows, and comparison.json as far as figures.py reads it."""
+  runs = comparison_files.experiment(config, out, metrics, missing)
+  rows = [comparison.row(r, out) for r in runs if r.name not in missing]
+  rows = comparison.choose(rows, config.chosen_share, config.chosen_from)
+  comparison.write_rows(out, rows)
+  its = {'missing': dict.fromkeys(missing, 'update 3 of 9')}
+  (out / 'comparison.json').write_text(json.dumps(its))
+
+
+@pytest.fixture(scope='module')
+def of_dice(tmp_path_factory):
+  def metrics(run):
+    cgqn = run.model == 'cgqn'
+    elbo = (-2990.0 if cgqn else -2984.0) + run.seed
+    return comparison_files.dice_metrics(elbo, 4.0, 4.2 if cgqn else 11.0)
+
+  out = tmp_path_factory.mktemp('dice')
+  config = dice_comparison.get_config('preset=small')
+  summarise(config, out, metrics, ('gqn-variance0.02-seed1',))
+  return out
+
+
+@pytest.fixture(scope='module')
+def of_videos(tmp_path_factory):
+  out = tmp_path_factory.mktemp('videos')
+  config = videos.get_config('preset=small').unlock()
+  config.compared, config.seeds = 'cgqn,gqn', tuple(range(7))
+  summarise(
+    config,
+    out,
+    lambda run: comparison_files.video_metrics(0.01 - run.seed / 1e3),
+  )
+  return out
+
+
+def drawn(path):
+  """A picture that is not all one color."""
+  pixels = np.asarray(Image.open(path).convert('L'))
+  assert pixels.shape[0] > 300 and pixels.shape[1] > 500
+  return pixels.std() > 5
+
+
+def test_dice(of_dice, programs, tmp_path):
+  flags = [f'--runs={of_dice}', f'--out={tmp_path}']
+  (done,) = programs([['figures.py', *flags]])
+  assert done.code == 0, done.err
+  assert 'missing: gqn-variance0.02-seed1: update 3 of 9' in done.out
+  # There are no workdirs to sample from; the rest is drawn.
+  assert 'figure 7 is left out: ' in done.out
+  assert drawn(tmp_path / 'figure_6.png')
+  its = json.loads((tmp_path / 'figure_6.json').read_text())
+  assert len(its['runs']) == 7 and '200 scenes' in its['caption']
+  gain = its['gain']['0.01']
+  # Both curves end at (2 - 1) times the numbers of their tables.
+  assert gain['means'][-1] == pytest.approx(6.0) and gain['oracle'] == 8.0
+  assert gain['steps'] == [375, 750, 1125, 1500]
+  assert its['gain']['0.02']['deviations'] is None  # seed 0 alone
+  table = json.loads((tmp_path / 'consistency.json').read_text())
+  assert table['variances']['0.02']['gqn']['runs'] == 1
+  assert '| 0.01 | gqn | 2 |' in (tmp_path / 'consistency.md').read_text()
+
+
+def test_videos(of_videos, programs, tmp_path):
+  flags = [f'--runs={of_videos}', f'--out={tmp_path}', '--only=5', '--sem=2']
+  (done,) = programs([['figures.py', *flags]])
+  assert done.code == 0, done.err
+  names = {path.stem for path in tmp_path.glob('*.png')}
+  assert names == {
+    f'figure_5{part}{kind}'
+    for part in 'ab'
+    for kind in ('', '_seconds', '_flops')
+  }
+  assert all(drawn(path) for path in tmp_path.glob('*.png'))
+  its = json.loads((tmp_path / 'figure_5a.json').read_text())
+  cgqn = its['models']['cgqn']
+  assert len(cgqn['curves']) == 7 and cgqn['mean'] == pytest.approx(7.0)
+  # Deviation sqrt(14 / 3) of 4 to 10, 2 x SEM.
+  assert cgqn['bar'] == pytest.approx(2 * (28 / 6 / 7) ** 0.5)
+  low, high = cgqn['bootstrap_95']
+  assert 5 < low < 7 < high < 9
+  assert its['levels']['copy last frame'] == pytest.approx(11.0)
+  best = json.loads((tmp_path / 'figure_5b.json').read_text())
+  # The best 2 of 7 by validation loss: seeds 0 and 1.
+  assert best['models']['cgqn']['finals'] == pytest.approx([10.0, 9.0])
+
+
+def test_mistakes(of_dice, of_videos, finished, programs, tmp_path):
+  cases = [
+    ([], 'give --runs'),
+    ([f'--runs={tmp_path / "none"}'], 'does not exist'),
+    ([f'--runs={of_dice}', '--only=2'], "no figure '2'; there are 3, 4"),
+    ([f'--runs={of_dice}', '--only=5'], 'these runs of dice'),
+    ([f'--runs={of_videos}', '--only=6'], 'these runs of videos'),
+    ([f'--runs={of_dice}', '--only=7', '--variance=3'], '0.01, 0.02'),
+    ([f'--cgqn={finished}', '--only=7'], 'a hidden side'),
+    ([f'--cgqn={finished}', '--only=4'], 'give --cgqn=W'),
+    ([f'--cgqn={finished}', '--only=3', '--scenes=a'], '--scenes=a'),
+  ]
+  out = tmp_path / 'out'
+  done = programs([['figures.py', f'--out={out}', *case] for case, _ in cases])
+  for (case, message), its in zip(cases, done, strict=True):
+    assert its.code == 1 and 'Traceback' not in its.err, (case, its)
+    assert message in its.out + its.err, (case, its)
+  assert not out.exists()
+
+
+def test_figure_3_of_a_workdir(finished, programs, tmp_path):
+  flags = [f'--cgqn={finished}', f'--out={tmp_path}', '--scenes=0,1']
+  (done,) = programs([['figures.py', *flags]])
+  assert done.code == 0, done.err
+  its = json.loads((tmp_path / 'figure_3.json').read_text())
+  assert its['columns'] == ['F1', 'F6', 'F11', 'F16', 'F21']
+  assert its['rows'] == ['truth', 'CGQN, 1', 'CGQN, 2']
+  assert drawn(tmp_path / 'figure_3.png')
+
+
+def test_the_camera_map_marks_the_side_that_the_context_does_not_see():
+  """A camera sees a side iff it is before it, whatever the simulator counts."""
+  for example_id in range(20):
+    room = dice.sample('test', example_id)
+    shown = np.asarray(dice.face_pixels(room, 32, 2))[:, :4] > 0
+    corners = scene_plots.cube_corners(room.cube)
+    for side in range(4):
+      ends = scene_plots.hidden_side(room.cube, side)
+      normal = ends.mean(0) - corners.mean(0)
+      before = (room.cameras[:, :2] - ends.mean(0)) @ normal
+      # Grazing views may show less than a sub-sample.
+      clear = np.abs(before) > 0.01
+      assert np.array_equal(shown[clear, side], before[clear] > 0)
+
+
+def test_captions_push_pages_up_without_stretching_them():
+  page = scene_plots._Page(4.0, 2.0)
+  axis = page.axis(0.5, 0.25, 1.0)
+  plots.caption(page.figure, 'words ' * 60)
+  width, height = page.figure.get_size_inches()
+  box = axis.get_position()
+  assert height > 2.3 and box.width * width == pytest.approx(1.0)
+  assert box.height * height == pytest.approx(1.0)
+  assert (1 - box.y1) * height == pytest.approx(0.25)
