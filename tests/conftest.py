@@ -134,6 +134,22 @@ def make_batch() -> Callable[..., Batch]:
 
 
 @pytest.fixture(scope='session')
+def make_video(make_batch: Callable) -> Callable[..., Batch]:
+  """Makes scenes whose frames are at consecutive times, contexts first."""
+
+  def make(scenes: int, context: int, targets: int) -> Batch:
+    batch = make_batch(scenes, context, targets)
+    times = np.linspace(0, 1, context + targets, dtype=np.float32)
+    times = np.tile(times[None, :, None], (scenes, 1, 1))
+    return batch._replace(
+      context=Scene(batch.context.frames, times[:, :context]),
+      target=Scene(batch.target.frames, times[:, context:]),
+    )
+
+  return make
+
+
+@pytest.fixture(scope='session')
 def model(make_config: Callable) -> models.CGQN:
   return models.build(make_config())
 

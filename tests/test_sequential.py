@@ -6,48 +6,23 @@ import optax
 import pytest
 
 from cgqn_jax import baselines, data
-from cgqn_jax.baselines import (
-  CDNANetworks,
-  SSSMNetworks,
-  SV2PNetworks,
-  sequential,
-)
-from cgqn_jax.types import Batch, Scene
+from cgqn_jax.baselines import sequential
+from cgqn_jax.types import Batch
 from configs import narratives
+from tests.sequential_models import (
+  CONTEXT,
+  FRAMES,
+  NAMES,
+  make_model,
+  make_networks,
+)
 
 KEY = jax.random.key(7)
-NAMES = ('cdna', 'sv2p', 'sssm')
-FRAMES, CONTEXT = 7, 3
-
-
-def make_networks(name, frame_size=16, num_frames=FRAMES, width=0.125):
-  """A model's networks at the size of a table's row, or at a test's."""
-  size = (frame_size, num_frames)
-  small = frame_size < 32
-  if name == 'cdna':
-    return CDNANetworks(*size, width, kernel_size=5, num_kernels=10)
-  if name == 'sv2p':
-    latent = 1 if frame_size == 64 else 4
-    return SV2PNetworks(*size, width, 5, 10, latent, time_variant=False)
-  context, latent = (CONTEXT, 2) if small else (6, 64)
-  return SSSMNetworks(*size, context, width, latent)
-
-
-def make_model(name, **fields):
-  networks = make_networks(name, **fields)
-  return sequential.Sequential(networks, optax.constant_schedule(0.5))
 
 
 @pytest.fixture(scope='module')
-def batch(make_batch):
-  """3 scenes of 7 frames, 3 of them context."""
-  batch = make_batch(3, CONTEXT, FRAMES - CONTEXT)
-  times = np.linspace(0, 1, FRAMES, dtype=np.float32)[None, :, None]
-  times = np.repeat(times, 3, axis=0)
-  return batch._replace(
-    context=Scene(batch.context.frames, times[:, :CONTEXT]),
-    target=Scene(batch.target.frames, times[:, CONTEXT:]),
-  )
+def batch(make_video):
+  return make_video(3, CONTEXT, FRAMES - CONTEXT)
 
 
 def count_parameters(name, **fields):

@@ -8,7 +8,6 @@ import pytest
 
 from cgqn_jax import objective
 from cgqn_jax.baselines import SV2P, SV2PNetworks
-from cgqn_jax.types import Scene
 
 KEY = jax.random.key(7)
 FRAMES, CONTEXT = 5, 2
@@ -54,14 +53,8 @@ def params(model, make_params):
 
 
 @pytest.fixture(scope='module')
-def batch(make_batch):
-  batch = make_batch(2, CONTEXT, FRAMES - CONTEXT)
-  times = np.linspace(0, 1, FRAMES, dtype=np.float32)[None, :, None]
-  times = np.repeat(times, 2, axis=0)
-  return batch._replace(
-    context=Scene(batch.context.frames, times[:, :CONTEXT]),
-    target=Scene(batch.target.frames, times[:, CONTEXT:]),
-  )
+def batch(make_video):
+  return make_video(2, CONTEXT, FRAMES - CONTEXT)
 
 
 @pytest.fixture(scope='module')
