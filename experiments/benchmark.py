@@ -19,12 +19,19 @@ import sys
 import time
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 import jax
 from ml_collections import ConfigDict, config_flags
 import numpy as np
 
-from cgqn_jax import convolutions, data, models, parallel, training
+from cgqn_jax import (
+  commands,
+  convolutions,
+  data,
+  models,
+  parallel,
+  training,
+)
 from cgqn_jax.flops import count_flops
 from cgqn_jax.types import Batch, Params, Scene, TrainState
 from cgqn_jax.workdir import versions
@@ -238,20 +245,16 @@ def set_frames(
     config.data.num_targets = targets
 
 
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
+def run() -> None:
+  """Reads the flags, measures, prints and appends."""
   options = flags.FLAGS
   config = options.config
   set_frames(config, options.context, options.targets)
   # A compilation read from a cache would take no time.
   jax.config.update('jax_enable_compilation_cache', False)
-  try:
-    row = measure(
-      config, pipeline=options.data == 'pipeline', repeats=options.repeats
-    )
-  except ValueError as error:
-    sys.exit(f'error: {error}')
+  row = measure(
+    config, pipeline=options.data == 'pipeline', repeats=options.repeats
+  )
   print(table(row))
   if options.out:
     append(options.out, row)
@@ -280,9 +283,8 @@ def define_flags() -> None:
     'repeats', 10, 'Timings of which the median is taken.', lower_bound=1
   )
   flags.DEFINE_string('out', None, 'JSON lines file to append to.')
-  flags.mark_flag_as_required('config')
 
 
 if __name__ == '__main__':
   define_flags()
-  app.run(main)
+  commands.start(run, required=('config',))

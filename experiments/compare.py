@@ -28,10 +28,15 @@ import sys
 import time
 from types import FrameType
 
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from cgqn_jax import checkpoint_curve, comparison, comparison_tables
+from cgqn_jax import (
+  checkpoint_curve,
+  commands,
+  comparison,
+  comparison_tables,
+)
 from cgqn_jax.comparison import Run
 from cgqn_jax.workdir import replace_text
 
@@ -42,10 +47,6 @@ _OUT = flags.DEFINE_string('out', None, 'Folder of the experiment.')
 _LIST = flags.DEFINE_bool('list', False, 'Only list the runs, and how far.')
 _RUN = flags.DEFINE_integer('run', None, 'Only this one, as --list numbers.')
 _SUMMARY = flags.DEFINE_bool('summary', False, 'Only the tables.')
-
-
-class Stopped(Exception):
-  """SIGTERM or Ctrl-C came; the message is its name."""
 
 
 def plan(config: ConfigDict) -> list[Run]:
@@ -89,7 +90,7 @@ def call(script: str, arguments: list[str]) -> None:
     for number, handler in previous.items():
       signal.signal(number, handler)
   if signals:
-    raise Stopped(signal.Signals(signals[0]).name)
+    raise commands.Stopped(signal.Signals(signals[0]).name)
   if code:
     raise subprocess.CalledProcessError(code, command)
 
@@ -100,7 +101,9 @@ def execute(config: ConfigDict, run: Run, out: pathlib.Path) -> None:
   call('train.py', [*run.flags, f'--workdir={workdir}'])
   step = max(comparison.checkpoint_steps(workdir), default=0)
   if step < config.num_steps:
-    raise Stopped(f'{run.name} at update {step:,} of {config.num_steps:,}')
+    raise commands.Stopped(
+      f'{run.name} at update {step:,} of {config.num_steps:,}'
+    )
   settings = config.evaluation.to_dict()
   its = [f'--{name}={value}' for name, value in settings.items()]
   call('evaluate.py', [f'--workdir={workdir}', *its])
@@ -188,31 +191,5 @@ def run() -> None:
       sys.exit(f'error: {len(failed)} runs failed: {", ".join(failed)}')
 
 
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
-  logging.set_verbosity(logging.WARNING)  # TFDS and JAX report at length
-  try:
-    run()
-  except ValueError as error:
-    sys.exit(f'error: {error}')
-  except subprocess.CalledProcessError as error:
-    sys.exit(error.returncode or 1)
-  except Stopped as stopped:
-    sys.exit(f'stopped: {stopped}; the same command resumes')
-
-
-def parse_flags(argv: list[str]) -> list[str]:
-  """Reads the command line; a mistake in it is one line, too."""
-  try:
-    # A config file that is not there shows when a field is read.
-    rest, _ = flags.FLAGS(argv), _CONFIG.value.preset
-  except (AttributeError, flags.Error, OSError) as error:
-    lines = [line.strip() for line in str(error).splitlines()]
-    sys.exit(f'error: {[line for line in lines if line][-1]}')
-  return rest
-
-
 if __name__ == '__main__':
-  flags.mark_flags_as_required(['config', 'out'])
-  app.run(main, flags_parser=parse_flags)
+  commands.start(run, required=('config', 'out'))

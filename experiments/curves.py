@@ -6,12 +6,12 @@ MSE and KL of training (smoothed) and of validation, from W/metrics.jsonl.
 """
 
 import pathlib
-import sys
 
-from absl import app, flags
+from absl import flags
 import matplotlib
 import numpy as np
 
+from cgqn_jax import commands
 from cgqn_jax.reporting import read_metrics
 
 matplotlib.use('Agg')
@@ -66,15 +66,5 @@ def draw() -> None:
   print(f'wrote {_OUT.value}')
 
 
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
-  try:
-    draw()
-  except ValueError as error:
-    sys.exit(f'error: {error}')
-
-
 if __name__ == '__main__':
-  flags.mark_flags_as_required(['workdirs'])
-  app.run(main)
+  commands.start(draw, required=('workdirs',))

@@ -11,13 +11,13 @@ predictors get.
 import datetime
 import json
 import pathlib
-import sys
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import ConfigDict
 
 from cgqn_jax import (
+  commands,
   dice_scoring,
   hidden_side,
   models,
@@ -124,16 +124,5 @@ def run() -> None:
   print(f'\nwrote {path} and {out / "samples.png"}')
 
 
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
-  logging.set_verbosity(logging.WARNING)  # TFDS and JAX report at length
-  try:
-    run()
-  except ValueError as error:
-    sys.exit(f'error: {error}')
-
-
 if __name__ == '__main__':
-  flags.mark_flags_as_required(['workdir'])
-  app.run(main)
+  commands.start(run, required=('workdir',))

@@ -9,12 +9,11 @@ is one. `cgqn_jax.load`, sample.py and evaluate.py take it as a workdir.
 
 import pathlib
 import shutil
-import sys
 
-from absl import app, flags, logging
+from absl import flags
 import jax.numpy as jnp
 
-from cgqn_jax import models
+from cgqn_jax import commands, models
 from cgqn_jax.checkpoints import Checkpoints
 from cgqn_jax.types import TrainState
 from cgqn_jax.workdir import open_workdir
@@ -48,16 +47,5 @@ def export() -> None:
   print(f'update {step:,} in {out}, {size / 1e6:.1f} MB')
 
 
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
-  logging.set_verbosity(logging.WARNING)  # TFDS and JAX report at length
-  try:
-    export()
-  except ValueError as error:
-    sys.exit(f'error: {error}')
-
-
 if __name__ == '__main__':
-  flags.mark_flags_as_required(['workdir', 'out'])
-  app.run(main)
+  commands.start(export, required=('workdir', 'out'))

@@ -14,12 +14,12 @@ single workdirs. Each figure is a PNG and a JSON of the numbers in it.
 from collections.abc import Callable
 import json
 import pathlib
-import sys
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags
 
 from cgqn_jax import (
+  commands,
   comparison,
   comparison_tables,
   consistency_tables,
@@ -232,16 +232,5 @@ def run() -> None:
     raise ValueError('nothing was drawn')
 
 
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
-  logging.set_verbosity(logging.WARNING)  # TFDS and JAX report at length
-  try:
-    run()
-  except ValueError as error:
-    sys.exit(f'error: {error}')
-
-
 if __name__ == '__main__':
-  flags.mark_flags_as_required(['out'])
-  app.run(main)
+  commands.start(run, required=('out',))

@@ -18,12 +18,12 @@ views, is that of the tables: it shows every side of the cube but one.
 
 import sys
 
-from absl import app, flags, logging
+from absl import flags
 import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from cgqn_jax import baselines, data, models, pictures, sources
+from cgqn_jax import baselines, commands, data, models, pictures, sources
 from cgqn_jax.simulators import dice
 from cgqn_jax.types import Batch, Scene
 
@@ -257,16 +257,5 @@ def draw() -> None:
   print(f'{len(scenes)} scene(s), {_NUM_SAMPLES.value} samples each: {path}')
 
 
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
-  logging.set_verbosity(logging.WARNING)  # TFDS and JAX report at length
-  try:
-    draw()
-  except ValueError as error:
-    sys.exit(f'error: {error}')
-
-
 if __name__ == '__main__':
-  flags.mark_flags_as_required(['workdir'])
-  app.run(main)
+  commands.start(draw, required=('workdir',))

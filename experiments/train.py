@@ -10,18 +10,25 @@ built first. On a cluster, start one process a host with
 --distributed; each reads its share of every batch.
 """
 
-import contextlib
 import pathlib
 import subprocess
 import sys
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags
 import jax
 from ml_collections import ConfigDict, config_flags
 import numpy as np
 
-from cgqn_jax import data, models, parallel, pictures, sources, training
+from cgqn_jax import (
+  commands,
+  data,
+  models,
+  parallel,
+  pictures,
+  sources,
+  training,
+)
 from cgqn_jax.checkpoints import Checkpoints
 from cgqn_jax.preemption import Preemption
 from cgqn_jax.reporting import Log, Progress
@@ -222,43 +229,13 @@ def ensure_dataset(config: ConfigDict) -> None:
   subprocess.run(command, check=True)
 
 
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
-  logging.set_verbosity(logging.WARNING)  # TFDS and JAX report at length
-  config = _CONFIG.value
+def run() -> None:
+  """Reads the flags and trains."""
   if _DISTRIBUTED.value:
     jax.distributed.initialize()
-  with clean_errors():
-    train(config, _WORKDIR.value or default_workdir(config))
-
-
-@contextlib.contextmanager
-def clean_errors() -> Any:
-  """A user's error is one line and exit code 1, not a traceback."""
-  try:
-    yield
-  except (ValueError, FloatingPointError) as error:
-    sys.exit(f'error: {error}')
-  except subprocess.CalledProcessError as error:
-    sys.exit(error.returncode or 1)
-
-
-def parse_flags(argv: list[str]) -> list[str]:
-  """Reads the command line; a mistake in it is one line, too."""
-  try:
-    # A config file that is not there shows when a field is read.
-    rest, _ = flags.FLAGS(argv), _CONFIG.value.seed
-  except AttributeError as error:
-    name = str(error).strip('"\'')
-    sys.exit(f'error: the config has no field {name!r}')
-  except (flags.Error, OSError) as error:
-    # A config file's own error comes with its traceback.
-    lines = [line.strip() for line in str(error).splitlines()]
-    sys.exit(f'error: {[line for line in lines if line][-1]}')
-  return rest
+  config = _CONFIG.value
+  train(config, _WORKDIR.value or default_workdir(config))
 
 
 if __name__ == '__main__':
-  flags.mark_flags_as_required(['config'])
-  app.run(main, flags_parser=parse_flags)
+  commands.start(run, required=('config',))

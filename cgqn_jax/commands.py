@@ -1,0 +1,50 @@
+"""How every program starts, and how it ends when something is wrong.
+
+A user's mistake is one line on stderr and exit code 1, not a traceback.
+"""
+
+from collections.abc import Callable, Sequence
+import subprocess
+import sys
+
+from absl import app, flags, logging
+
+
+class Stopped(Exception):
+  """Work was interrupted, and saved; the message says where."""
+
+
+def start(program: Callable[[], None], required: Sequence[str] = ()) -> None:
+  """Reads the command line, in which `required` flags must be, and runs."""
+  flags.mark_flags_as_required(required)
+  app.run(lambda argv: _run(program, argv), flags_parser=_parse)
+
+
+def _run(program: Callable[[], None], argv: Sequence[str]) -> None:
+  if len(argv) > 1:
+    sys.exit(f'error: unknown arguments: {" ".join(argv[1:])}')
+  logging.set_verbosity(logging.WARNING)  # TFDS and JAX report at length
+  try:
+    program()
+  except (ValueError, FloatingPointError) as error:
+    sys.exit(f'error: {error}')
+  except subprocess.CalledProcessError as error:  # it has said why
+    sys.exit(error.returncode or 1)
+  except Stopped as stopped:
+    sys.exit(f'stopped: {stopped}; the same command resumes')
+
+
+def _parse(argv: Sequence[str]) -> Sequence[str]:
+  try:
+    rest = flags.FLAGS(argv)
+    if 'config' in flags.FLAGS:
+      # A config file that is not there shows when a field is read.
+      getattr(flags.FLAGS.config, 'to_dict', None)
+  except AttributeError as error:
+    name = str(error).strip('"\'')
+    sys.exit(f'error: the config has no field {name!r}')
+  except (flags.Error, OSError) as error:
+    # A config file's own error comes with its traceback.
+    lines = [line.strip() for line in str(error).splitlines()]
+    sys.exit(f'error: {[line for line in lines if line][-1]}')
+  return rest
