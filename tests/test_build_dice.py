@@ -47,7 +47,7 @@ def _run(*command: str) -> subprocess.CompletedProcess:
     [sys.executable, *map(str, command)],
     capture_output=True,
     text=True,
-    timeout=120,
+    timeout=300,
     env=os.environ
     | {
       'PYTHONPATH': os.pathsep.join(map(str, paths)),
