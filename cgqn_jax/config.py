@@ -72,6 +72,7 @@ def base(dataset: str, preset: str, model: str) -> ConfigDict:
   config.model.latent_sees_query = model == 'gqn'
   # Not the paper's, and off: see docs/learning.md for what they buy.
   config.model.renderer_sees_context = False
+  config.model.normalize_r = False
   config.model.view_frequencies = 0
 
   # Choice: GQN's. Like the pixel-variance's, its boundaries are those of a
@@ -109,6 +110,7 @@ def resize(config: ConfigDict, size: str) -> None:
   config.model.nf_dec = 32 * factor
   config.model.encoder_widths = (8, 16, 32, 32)
   config.model.renderer_sees_context = False
+  config.model.normalize_r = False
   config.model.view_frequencies = 0
 
 
@@ -162,16 +164,18 @@ def _levels(
 
 def small(config: ConfigDict) -> None:
   """32x32, for a CPU; switches that are not the paper's are on."""
-  config.batch_size = 16
+  config.batch_size = 8  # on one CPU more updates are worth more than scenes
   config.data.frame_size = 32
+  config.model.kernel = 3
   config.model.nf_to_hidden = 32
   config.model.nf_enc = 64
   config.model.nf_to_obs = 64
   config.model.nf_dec = 32
   config.model.encoder_widths = (16, 32, 64, 64)
   config.model.renderer_sees_context = True
-  config.learning_rate.boundaries = (0, 20_000, 400_000)
-  config.learning_rate.values = (0.0, 1e-3, 5e-5)
+  config.model.normalize_r = True
+  config.learning_rate.boundaries = (0, 4_000, 400_000)
+  config.learning_rate.values = (0.0, 2e-3, 5e-5)
   config.checkpoint_every = 500
   config.validate_every = 500
   config.picture_every = 1_000

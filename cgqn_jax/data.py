@@ -75,17 +75,17 @@ def check_protocol(config: ConfigDict) -> None:
       f'data.test_context names all {data.num_frames} frames; leave some to '
       'predict'
     )
-  if not 0 <= data.min_context <= data.max_context <= data.context_window:
+  if not 0 <= data.min_context <= min(data.max_context, data.context_window):
     raise ValueError(
-      f'data.min_context {data.min_context}, data.max_context '
-      f'{data.max_context} and data.context_window {data.context_window} must '
-      'not decrease, from 0 on'
+      f'data.min_context is {data.min_context}; it must be 0 to '
+      f'{min(data.max_context, data.context_window)}, for data.max_context is '
+      f'{data.max_context} and data.context_window {data.context_window}'
     )
-  if data.context_window > data.num_frames:
-    raise ValueError(
-      f'data.context_window is {data.context_window}; the video has '
-      f'{data.num_frames} frames'
-    )
+  for field in ('max_context', 'context_window'):
+    if data[field] > data.num_frames:
+      raise ValueError(
+        f'data.{field} is {data[field]}; the video has {data.num_frames} frames'
+      )
 
 
 def training_batches(config: ConfigDict, step: int = 0) -> Iterator[Batch]:
@@ -232,7 +232,7 @@ def _pick_training(
     least, window = 0, data.num_frames
   else:
     least, window = data.min_context, data.context_window
-  size = int(rng.integers(least, data.max_context + 1))
+  size = int(rng.integers(least, min(data.max_context, window) + 1))
   context = rng.permutation(window)[:size]
   targets = rng.permutation(data.num_frames)[: data.num_targets]
   return _split(video, context, targets, *slots)

@@ -78,12 +78,13 @@ class PatchDeconv(nn.Module):
 
   features: int
   stride: int
+  kernel_init: nn.initializers.Initializer = KERNEL_INIT
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
     s, (height, width, channels) = self.stride, x.shape[-3:]
     kernel = self.param(
-      'kernel', KERNEL_INIT, (channels, s * s * self.features)
+      'kernel', self.kernel_init, (channels, s * s * self.features)
     )
     bias = self.param('bias', nn.initializers.zeros_init(), (self.features,))
     patches = (x @ kernel).reshape(x.shape[:-1] + (s, s, self.features))

@@ -5,11 +5,12 @@ f_i = M_gamma(z, v_i).
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from cgqn_jax.draw import ConvDraw
 from cgqn_jax.layers import Encoder, PatchConv, embed_views
-from cgqn_jax.renderer import Renderer
+from cgqn_jax.renderer import Renderer, Sketch
 from cgqn_jax.types import Array, Batch, Normal, Scene, to_unit
 
 
@@ -33,6 +34,7 @@ class Networks(nn.Module):
   renderer_sees_context: bool
   view_frequencies: int
   latent_sees_query: bool = False
+  normalize_r: bool = False
 
   @property
   def latent_shape(self) -> tuple[int, int, int, int]:
@@ -46,7 +48,7 @@ class Networks(nn.Module):
     view_features = self.view_size * (1 + 2 * self.view_frequencies)
     if self.renderer_sees_context:
       self.context_projection = PatchConv(self.nf_enc, self.stride_to_hidden)
-      self.canvas_projection = PatchConv(self.nf_to_obs, 1)
+      self.sketch = Sketch(self.nf_to_obs, self.stride_to_obs)
       latent += self.nf_enc
     self.encoder = Encoder(self.encoder_widths)
     self.draw = ConvDraw(
@@ -73,13 +75,13 @@ class Networks(nn.Module):
 
   def encode(self, scene: Scene, mask: Array) -> Array:
     """Scene [B, N, ...], mask [B, N] -> r [B, H/4, W/4, R]."""
-    each = self.encode_each(scene)
-    return jnp.einsum('bnhwr,bn->bhwr', each, mask.astype(each.dtype))
+    each = self._features(scene)
+    total = jnp.einsum('bnhwr,bn->bhwr', each, mask.astype(each.dtype))
+    return self._scaled(total)
 
   def encode_each(self, scene: Scene) -> Array:
-    """Scene [B, N, ...] -> a representation a frame, [B, N, H/4, W/4, R]."""
-    views = embed_views(scene.views, self.view_frequencies)
-    return self.encoder(to_unit(scene.frames), views)
+    """Scene [B, N, ...] -> r of each frame alone, [B, N, H/4, W/4, R]."""
+    return self._scaled(self._features(scene))
 
   def sample_prior(
     self, r: Array, noise: Array, views: Array | None = None
@@ -106,19 +108,19 @@ class Networks(nn.Module):
     """z [B, K, h, w, Z], r, views [B, T, V] -> [B, T, H, W, 3].
 
     r [B, H/4, W/4, R] is used only where `renderer_sees_context`: projected
-    to the latent grid beside z, and as the canvas on which the writing starts.
+    to the latent grid beside z, and in the sketch that the writing starts on.
     """
-    if not self.z_per_step:
-      z = jnp.moveaxis(z, 1, -2)
-      z = z.reshape(z.shape[:-2] + (-1,))[:, None]
+    views = embed_views(views, self.view_frequencies)
+    every = jnp.moveaxis(z, 1, -2)
+    every = every.reshape(every.shape[:-2] + (-1,))
+    fed = z if self.z_per_step else every[:, None]
     canvas = None
     if self.renderer_sees_context:
       context = self.context_projection(r)[:, None]
-      context = jnp.broadcast_to(context, z.shape[:-1] + context.shape[-1:])
-      z = jnp.concatenate([z, context], axis=-1)
-      canvas = self.canvas_projection(r)
-    views = embed_views(views, self.view_frequencies)
-    return self.renderer(z, views, canvas)
+      context = jnp.broadcast_to(context, fed.shape[:-1] + context.shape[-1:])
+      fed = jnp.concatenate([fed, context], axis=-1)
+      canvas = self.sketch(r, every, views)
+    return self.renderer(fed, views, canvas)
 
   def bound(
     self, batch: Batch, noise: Array
@@ -147,6 +149,17 @@ class Networks(nn.Module):
     z, r, views = (x.reshape((-1,) + x.shape[2:]) for x in (z, r, views))
     frames = self.render(z, r, views[:, None])
     return frames.reshape(lead + frames.shape[2:])
+
+  def _features(self, scene: Scene) -> Array:
+    views = embed_views(scene.views, self.view_frequencies)
+    return self.encoder(to_unit(scene.frames), views)
+
+  def _scaled(self, r: Array) -> Array:
+    """A sum grows with the number of frames; at a scale of 1 it does not."""
+    if not self.normalize_r:
+      return r
+    square = jnp.mean(r**2, axis=(-3, -2, -1), keepdims=True)
+    return r * jax.lax.rsqrt(square + 1e-6)  # of no frames at all: 0
 
   def _seen(self, views: Array | None) -> Array | None:
     """The queries as the nets of the latent see them, if they do."""

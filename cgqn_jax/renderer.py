@@ -8,7 +8,13 @@ its queries; a viewpoint's part is a linear combination of V fixed maps.
 import flax.linen as nn
 import jax.numpy as jnp
 
-from cgqn_jax.layers import ConvLSTM, PatchConv, PatchDeconv
+from cgqn_jax.layers import (
+  KERNEL_INIT,
+  Conv,
+  ConvLSTM,
+  PatchConv,
+  PatchDeconv,
+)
 from cgqn_jax.types import Array
 
 
@@ -36,7 +42,11 @@ class Renderer(nn.Module):
     self.decode = PatchConv(self.decoding, self.stride)
     self.lstm = ConvLSTM(self.hidden, static, self.decoding, self.kernel)
     self.write = PatchDeconv(self.canvas, self.stride)
-    self.output = PatchDeconv(3, self.output_stride)
+    # Black at first. What random weights write has an error of a frame's own
+    # scale, and undoing it costs hundreds of updates (docs/learning.md).
+    self.output = PatchDeconv(
+      3, self.output_stride, kernel_init=nn.initializers.zeros_init()
+    )
 
   def __call__(
     self, z: Array, views: Array, canvas: Array | None = None
@@ -47,7 +57,7 @@ class Renderer(nn.Module):
       z: [B, K, h, w, F] what step k is fed; [B, 1, h, w, F] when every step
         is fed the same, as when the latents of all steps are concatenated.
       views: [B, T, V].
-      canvas: [B, H/4, W/4, canvas] to start from; empty by default.
+      canvas: [B, T, H/4, W/4, canvas] to start from; empty by default.
 
     Returns:
       [B, T, H, W, 3] mean frames, linear (not clipped).
@@ -87,11 +97,36 @@ class Renderer(nn.Module):
     if not self.z_per_step:
       z_gates = z_gates[:, 0]
     maps = (batch * targets, height, width)
+    size = (height * self.stride, width * self.stride, self.canvas)
     if canvas is None:
-      size = (height * self.stride, width * self.stride)
-      canvas = jnp.zeros((batch, *size, self.canvas))
-    canvas = jnp.repeat(canvas, targets, axis=0)
+      canvas = jnp.zeros((batch, targets, *size))
+    canvas = canvas.reshape((batch * targets, *size))
     carry = (self.lstm.initial_carry(maps), canvas)
     (_, canvas), _ = scan(self, carry, z_gates, view_gates, recurrent)
     frames = self.output(canvas)
     return frames.reshape((batch, targets) + frames.shape[1:])
+
+
+class Sketch(nn.Module):
+  """The canvas of each query before the first step; not the paper's.
+
+  One hidden layer of rectified sums of context, latent and viewpoint: what a
+  cell shows of the context can at once depend on which view is asked for,
+  which the LSTM's gates are slow to learn.
+  """
+
+  features: int
+  stride: int
+
+  def setup(self) -> None:
+    hidden = 4 * self.features
+    self.context = Conv(hidden, 3)
+    self.latent = PatchDeconv(hidden, self.stride)
+    self.view = nn.Dense(hidden, use_bias=False, kernel_init=KERNEL_INIT)
+    self.output = nn.Dense(self.features, kernel_init=KERNEL_INIT)
+
+  def __call__(self, r: Array, z: Array, views: Array) -> Array:
+    """r [B, H/4, W/4, R], z [B, h, w, F], views [B, T, V] -> [B, T, ...]."""
+    shared = self.context(r) + self.latent(z)
+    views = self.view(views)[:, :, None, None]
+    return self.output(nn.relu(shared[:, None] + views))

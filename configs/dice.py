@@ -62,7 +62,6 @@ def small(config: ConfigDict) -> None:
   # The digit is a few pixels wide: the latent keeps the encoder's 8x8 grid.
   config.model.stride_to_hidden = 1
   config.model.stride_to_obs = 1
-  config.model.kernel = 3
   config.model.encoder_widths = (64, 64, 64, 64)
   # The paper's four stages, at a scale where a digit on a small frame is worth
   # telling from the others: at the last one a perfect model pays 4.5 of

@@ -78,7 +78,7 @@ def paper(config: ConfigDict, narrative: str) -> None:
 def small(config: ConfigDict) -> None:
   """32x32, for a CPU."""
   config_lib.small(config)
-  config.num_steps = 3_000
+  config.num_steps = 6_000
   config.data.min_context = min(3, config.data.min_context)
   config.data.max_context = 6
   config.data.any_context_share = 0.5
@@ -87,4 +87,4 @@ def small(config: ConfigDict) -> None:
   # nats. Low at first, until the posterior is used; then higher, so that the
   # prior can follow it and samples are as good as reconstructions.
   config.pixel_variance.boundaries = (0, 400_000)
-  config.pixel_variance.values = (0.04, 0.12)
+  config.pixel_variance.values = (0.005, 0.1)

@@ -2,6 +2,7 @@
 
 import itertools
 
+import chex
 import jax
 from ml_collections import ConfigDict
 import numpy as np
@@ -32,11 +33,6 @@ def take(config: ConfigDict, count: int, step: int = 0) -> list:
   return jax.device_get(list(itertools.islice(batches, count)))
 
 
-def assert_identical(one, other) -> None:
-  for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-    np.testing.assert_array_equal(a, b)
-
-
 def index(views: np.ndarray) -> np.ndarray:
   """Frame numbers of 21 from timestamps [..., 1]."""
   return np.round(views[..., 0] * 20).astype(int)
@@ -48,8 +44,8 @@ def shown(mask: np.ndarray, views: np.ndarray) -> list[int]:
 
 def test_batches_are_a_function_of_seed_and_step(config):
   batches = take(config, 5)
-  assert_identical(batches, take(config, 5))
-  assert_identical(batches[3:], take(config, 2, step=3))
+  chex.assert_trees_all_equal(batches, take(config, 5))
+  chex.assert_trees_all_equal(batches[3:], take(config, 2, step=3))
   ids = [batch.example_id.tolist() for batch in batches]
   assert len(set(map(tuple, ids))) == 5
   config.seed = 1
@@ -133,6 +129,20 @@ def test_half_of_either(config):
   assert 0.2 < np.mean(late) < 0.55
 
 
+def test_the_window_bounds_its_contexts_and_not_the_others(config):
+  config.data.update(max_context=12, num_targets=1, any_context_share=0.5)
+  config.batch_size = 32
+  early, late = set(), set()
+  for batch in take(config, 4):
+    assert batch.context_mask.shape == (32, 12)
+    for mask, views in zip(
+      batch.context_mask, batch.context.views, strict=True
+    ):
+      context = shown(mask, views)
+      (late if any(i > 5 for i in context) else early).add(len(context))
+  assert max(early) == 6 and max(late) == 12
+
+
 def test_color_reaction_shows_two_of_twelve(make_config):
   config = make_config('narrative=color_reaction')
   config.data.update(min_context=2, max_context=2, context_window=12)
@@ -170,7 +180,10 @@ def test_processes_share_a_batch(config, monkeypatch):
   for process in (0, 1):
     monkeypatch.setattr(jax, 'process_index', lambda p=process: p)
     (share,) = take(config, 1)
-    assert_identical(share, jax.tree.map(lambda x: x[process::2], whole))  # noqa: B023
+    chex.assert_trees_all_equal(
+      share,
+      jax.tree.map(lambda x: x[process::2], whole),  # noqa: B023
+    )
 
 
 def test_weights_of_the_last_batch(config):
@@ -191,7 +204,7 @@ def test_validation_is_the_same_every_time(config):
     next(data.validation_batches(config, 'validation', count, count))
     for count in (4, 3)
   )
-  assert_identical(jax.tree.map(lambda x: x[:3], one), other)
+  chex.assert_trees_all_equal(jax.tree.map(lambda x: x[:3], one), other)
   sizes = one.context_mask.sum(1)
   assert sizes.min() >= 3 and sizes.max() <= 6
 
@@ -270,9 +283,10 @@ def test_whole_scenes(config):
     ({'test_context': (1, 1)}, 'names a frame twice'),
     ({'test_context': tuple(range(21))}, 'names all 21 frames'),
     ({'test_context': (-1,)}, 'test_context has frame -1'),
-    ({'min_context': 7}, 'min_context 7, data.max_context 6'),
-    ({'min_context': -1}, 'min_context -1'),
-    ({'max_context': 7}, 'max_context 7 and data.context_window 6'),
+    ({'min_context': 7}, 'min_context is 7; it must be 0 to 6'),
+    ({'min_context': -1}, 'min_context is -1; it must be 0 to 6'),
+    ({'min_context': 7, 'max_context': 9}, 'must be 0 to 6'),
+    ({'max_context': 22}, 'max_context is 22; the video has 21'),
     ({'context_window': 22}, 'context_window is 22; the video has 21'),
     ({'num_targets': 0}, 'num_targets is 0; it must be 1 to 21'),
     ({'num_targets': 22}, 'num_targets is 22; it must be 1 to 21'),

@@ -268,6 +268,27 @@ def test_variants(make_config, make_params, batch, per_step, context):
   assert (changed(z, ~mask) > 1e-3) == context
 
 
+@pytest.mark.parametrize('normalize', [False, True])
+def test_scale_of_the_representation(
+  make_config, make_params, batch, normalize
+):
+  """It tells how many frames were seen, unless it is normalised."""
+  model = models.build(make_config(normalize_r=normalize))
+  params = make_params(model)
+  encode = jax.jit(lambda scene, mask: model.encode(params, scene, mask))
+  twice = jax.tree.map(lambda x: np.concatenate([x, x], 1), batch.context)
+  mask = batch.context_mask
+  r = encode(batch.context, mask)
+  doubled = encode(twice, np.concatenate([mask, mask], axis=1))
+  np.testing.assert_allclose(
+    doubled, r if normalize else 2 * r, rtol=1e-3, atol=1e-5
+  )
+  assert not np.any(encode(batch.context, np.zeros_like(mask)))
+  if normalize:
+    square = np.mean(np.asarray(r) ** 2, axis=(1, 2, 3))[mask.any(axis=1)]
+    np.testing.assert_allclose(square, 1, rtol=1e-3)
+
+
 def test_wrong_shapes_are_named(model, params, batch):
   small = batch.context._replace(frames=batch.context.frames[..., :8, :8, :])
   with pytest.raises(AssertionError, match='16'):

@@ -128,7 +128,7 @@ def test_measure(tmp_path):
   ('option', 'message'),
   [
     ('--targets=22', 'data.num_targets is 22; it must be 1 to 21'),
-    ('--context=22', 'data.context_window is 22; the video has 21 frames'),
+    ('--context=22', 'data.max_context is 22; the video has 21 frames'),
   ],
 )
 def test_errors_are_one_line(option, message):

@@ -139,7 +139,7 @@ def test_mistakes_cost_one_line_and_nothing_else(
     ([*tiny, '--config.num_steps=many', new], 'num_steps'),
     ([*tiny, '--config.batch_size=0', new], 'batch_size is 0'),
     ([*tiny, '--config.data.frame_size=30', new], 'frame_size is 30'),
-    ([*tiny, '--config.data.max_context=22', new], 'data.max_context 22'),
+    ([*tiny, '--config.data.max_context=22', new], 'data.max_context is 22'),
     ([*tiny, '--config.data.source=web', new], "data.source is 'web'"),
     ([*tiny, '--config.model.name=gan', new], "model.name is 'gan'"),
     ([*tiny, '--config.model.kernel=4', new], 'model.kernel is 4'),
