@@ -82,7 +82,6 @@ def small(config: ConfigDict) -> None:
   config.data.min_context = min(3, config.data.min_context)
   config.data.max_context = 6
   config.data.any_context_share = 0.5
-  config.model.view_frequencies = 4
   # A small frame has a quarter of the pixels, so the same error is worth fewer
   # nats. Low at first, until the posterior is used; then higher, so that the
   # prior can follow it and samples are as good as reconstructions.
