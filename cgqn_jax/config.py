@@ -56,24 +56,15 @@ def base(dataset: str, preset: str, model: str) -> ConfigDict:
   config.model = ConfigDict()
   config.model.name = model
   config.model.draw_steps = 4  # nt
-  config.model.nf_to_hidden = 64
-  config.model.nf_enc = 128
-  config.model.nf_to_obs = 128
-  config.model.nf_dec = 64
   config.model.nf_z = 3
   config.model.stride_to_hidden = 2
   config.model.stride_to_obs = 2
-  config.model.kernel = 5  # practice; the table does not list it
-  config.model.encoder_widths = (8, 16, 32, 32)
   config.model.posterior_sees_prior = True  # as ConvDRAW
   config.model.z_per_step = False  # all of z at every step
   # GQN's prior and posterior see the query; CGQN's cannot, for it is not of
   # one query.
   config.model.latent_sees_query = model == 'gqn'
-  # Not the paper's, and off: see docs/learning.md for what they buy.
-  config.model.renderer_sees_context = False
-  config.model.normalize_r = False
-  config.model.view_frequencies = 0
+  resize(config, 'M')
 
   # Choice: GQN's. Like the pixel-variance's, its boundaries are those of a
   # 400,000-step run and shrink with num_steps.
@@ -101,14 +92,16 @@ def base(dataset: str, preset: str, model: str) -> ConfigDict:
 def resize(config: ConfigDict, size: str) -> None:
   """CGQN and GQN of 1,051,207 (S), 3,963,815 (M) or 8,752,391 (L) parameters.
 
-  As the paper's table, but for the widths (GQN's view adds to it).
+  M is the paper's table; the others differ in widths (GQN's view adds to it).
   """
   factor = {'S': 1, 'M': 2, 'L': 3}[size]
   config.model.nf_to_hidden = 32 * factor
   config.model.nf_enc = 64 * factor
   config.model.nf_to_obs = 64 * factor
   config.model.nf_dec = 32 * factor
+  config.model.kernel = 5  # practice; the table does not list it
   config.model.encoder_widths = (8, 16, 32, 32)
+  # Not the paper's, and off: see docs/learning.md for what they buy.
   config.model.renderer_sees_context = False
   config.model.normalize_r = False
   config.model.view_frequencies = 0

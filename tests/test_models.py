@@ -37,6 +37,7 @@ def test_number_of_parameters(fields, count):
     (dice.get_config(), 12_107_175),
     (dice.get_config('model=gqn'), 12_107_175 + 179_200),
     (narratives.get_config('size=S'), 1_051_207),
+    (narratives.get_config('preset=small,size=S'), 1_051_207),
     (narratives.get_config('model=cdna'), 3_963_815),
     (narratives.get_config('model=sv2p'), 3_963_815),
     (narratives.get_config('model=sssm,size=L'), 8_752_391),
