@@ -65,7 +65,9 @@ def example(jpegs, numbers) -> bytes:
   message = protos.Example()
   message.features.feature['frames'].bytes_list.value.extend(jpegs)
   message.features.feature['cameras'].float_list.value.extend(numbers)
-  return message.SerializeToString()
+  # Of a map, whose order is otherwise another one in every process: what the
+  # bytes name (a test of pytest-xdist) must be the same in all.
+  return message.SerializeToString(deterministic=True)
 
 
 def scene(number: int, views: int, size: int) -> bytes:
