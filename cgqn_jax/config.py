@@ -105,6 +105,8 @@ def resize(config: ConfigDict, size: str) -> None:
   config.model.renderer_sees_context = False
   config.model.normalize_r = False
   config.model.view_frequencies = 0
+  config.model.frame_scale = 1.0
+  config.model.view_gains = False
 
 
 def sequential(config: ConfigDict, model: str, size: str) -> None:
@@ -167,6 +169,8 @@ def small(config: ConfigDict) -> None:
   config.model.encoder_widths = (16, 32, 64, 64)
   config.model.renderer_sees_context = True
   config.model.normalize_r = True
+  config.model.frame_scale = 5.0
+  config.model.view_gains = True
   config.learning_rate.boundaries = (0, 4_000, 400_000)
   config.learning_rate.values = (0.0, 2e-3, 5e-5)
   config.checkpoint_every = 500

@@ -191,18 +191,30 @@ class Encoder(nn.Module):
   """M_theta: a frame and its viewpoint -> a representation (appendix B).
 
   Four convolutions, ReLU between them and none after the last; the viewpoint
-  is broadcast over the frame and concatenated to it.
+  is broadcast over the frame and concatenated to it. Not the paper's, and off:
+  frames times frame_scale, and with view_gains a viewpoint that also scales the
+  features, for a sum over frames to keep apart what was seen when.
   """
 
   widths: tuple[int, int, int, int] = (8, 16, 32, 32)
+  frame_scale: float = 1.0
+  view_gains: bool = False
 
   @nn.compact
   def __call__(self, frames: Array, views: Array) -> Array:
     """frames [..., H, W, 3], views [..., V] -> [..., H/4, W/4, R]."""
     height, width = frames.shape[-3:-1]
     first, second, third, last = self.widths
+    frames = frames * self.frame_scale
     x = jnp.concatenate([frames, broadcast_view(views, height, width)], axis=-1)
     x = nn.relu(PatchConv(first, 2)(x))
     x = nn.relu(PatchConv(second, 2)(x))
     x = nn.relu(Conv(third, 3)(x))
-    return Conv(last, 3)(x)
+    x = Conv(last, 3)(x)
+    return x * view_gains(last, views) if self.view_gains else x
+
+
+def view_gains(features: int, views: Array) -> Array:
+  """Within a compact module: factors [..., 1, 1, features], around 1."""
+  gains = nn.Dense(features, kernel_init=KERNEL_INIT, name='view_gains')(views)
+  return 1 + gains[..., None, None, :]

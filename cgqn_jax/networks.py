@@ -35,6 +35,8 @@ class Networks(nn.Module):
   view_frequencies: int
   latent_sees_query: bool = False
   normalize_r: bool = False
+  frame_scale: float = 1.0
+  view_gains: bool = False
 
   @property
   def latent_shape(self) -> tuple[int, int, int, int]:
@@ -48,9 +50,13 @@ class Networks(nn.Module):
     view_features = self.view_size * (1 + 2 * self.view_frequencies)
     if self.renderer_sees_context:
       self.context_projection = PatchConv(self.nf_enc, self.stride_to_hidden)
-      self.sketch = Sketch(self.nf_to_obs, self.stride_to_obs)
+      self.sketch = Sketch(
+        self.nf_to_obs, self.stride_to_obs, self.view_gains
+      )
       latent += self.nf_enc
-    self.encoder = Encoder(self.encoder_widths)
+    self.encoder = Encoder(
+      self.encoder_widths, self.frame_scale, self.view_gains
+    )
     self.draw = ConvDraw(
       hidden=self.nf_to_hidden,
       encoding=self.nf_enc,

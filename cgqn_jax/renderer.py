@@ -14,6 +14,7 @@ from cgqn_jax.layers import (
   ConvLSTM,
   PatchConv,
   PatchDeconv,
+  view_gains,
 )
 from cgqn_jax.types import Array
 
@@ -112,21 +113,23 @@ class Sketch(nn.Module):
 
   One hidden layer of rectified sums of context, latent and viewpoint: what a
   cell shows of the context can at once depend on which view is asked for,
-  which the LSTM's gates are slow to learn.
+  which the LSTM's gates are slow to learn. With view_gains the viewpoint also
+  scales the sum of the other two.
   """
 
   features: int
   stride: int
+  view_gains: bool = False
 
-  def setup(self) -> None:
-    hidden = 4 * self.features
-    self.context = Conv(hidden, 3)
-    self.latent = PatchDeconv(hidden, self.stride)
-    self.view = nn.Dense(hidden, use_bias=False, kernel_init=KERNEL_INIT)
-    self.output = nn.Dense(self.features, kernel_init=KERNEL_INIT)
-
+  @nn.compact
   def __call__(self, r: Array, z: Array, views: Array) -> Array:
     """r [B, H/4, W/4, R], z [B, h, w, F], views [B, T, V] -> [B, T, ...]."""
-    shared = self.context(r) + self.latent(z)
-    views = self.view(views)[:, :, None, None]
-    return self.output(nn.relu(shared[:, None] + views))
+    hidden = 4 * self.features
+    shared = Conv(hidden, 3, name='context')(r)
+    shared += PatchDeconv(hidden, self.stride, name='latent')(z)
+    shared = shared[:, None]
+    if self.view_gains:
+      shared *= view_gains(hidden, views)
+    view = nn.Dense(hidden, use_bias=False, kernel_init=KERNEL_INIT, name='view')
+    x = nn.relu(shared + view(views)[:, :, None, None])
+    return nn.Dense(self.features, kernel_init=KERNEL_INIT, name='output')(x)
