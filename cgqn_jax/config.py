@@ -50,6 +50,9 @@ def base(dataset: str, preset: str, model: str) -> ConfigDict:
   config.data.source = 'tfds'  # 'tfds', 'simulator', 'folder' or 'gqn'
   config.data.path = ''  # of a folder of scenes
   config.data.data_dir = ''  # TFDS's own default
+  # Processes that read training scenes; 0: a thread of the trainer's. Batches
+  # are the same. For accelerators, where an update takes milliseconds.
+  config.data.workers = 0
   config.data.frame_size = 64
   config.data.tiny = False  # a few hundred scenes, for tests
 

@@ -10,6 +10,7 @@ all others, in order) or 'hidden_side' (dice: see hidden_side).
 """
 
 from collections.abc import Iterator, Sequence
+import contextlib
 from typing import Any
 
 import grain
@@ -29,6 +30,11 @@ def check_protocol(config: ConfigDict) -> None:
     raise ValueError(
       f"data.protocol is {data.protocol!r}; it must be 'frames', 'sequence' or "
       "'hidden_side'"
+    )
+  if data.workers < 0:
+    raise ValueError(
+      f'data.workers is {data.workers}; it must be 0, for a thread, or the '
+      'number of processes that read'
     )
   if not 1 <= data.num_targets <= data.num_frames:
     raise ValueError(
@@ -89,7 +95,11 @@ def check_protocol(config: ConfigDict) -> None:
 
 
 def training_batches(config: ConfigDict, step: int = 0) -> Iterator[Batch]:
-  """The batches of updates step, step + 1, ...: this process's share."""
+  """The batches of updates step, step + 1, ...: this process's share.
+
+  They are read by one thread, or by config.data.workers processes, which an
+  accelerator may need; the batches are the same.
+  """
   source = open_source(config, 'train')
   count = jax.process_count()
   dataset = (
@@ -102,8 +112,19 @@ def training_batches(config: ConfigDict, step: int = 0) -> Iterator[Batch]:
   dataset = dataset[jax.process_index() :: count]
   dataset = dataset.batch(config.batch_size // count, drop_remainder=True)
   options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
-  for element in dataset[step:].to_iter_dataset(options):
-    yield _to_batch(source, element)
+  elements = dataset[step:].to_iter_dataset(options)
+  if config.data.workers:
+    workers = grain.MultiprocessingOptions(config.data.workers, 4)
+    elements = elements.mp_prefetch(workers, worker_init_fn=_start_worker)
+  with contextlib.closing(iter(elements)) as elements:
+    for element in elements:
+      yield _to_batch(source, element)
+
+
+def _start_worker(index: int, count: int) -> None:
+  """The device is the trainer's; a simulator's worker counts on the CPU."""
+  del index, count
+  jax.config.update('jax_platforms', 'cpu')
 
 
 def validation_batches(

@@ -23,6 +23,7 @@ from ml_collections import ConfigDict
 FREE_FIELDS = (
   'checkpoint_every',
   'data.data_dir',
+  'data.workers',
   'keep_checkpoints',
   'log_every',
   'picture_every',

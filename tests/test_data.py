@@ -287,8 +287,8 @@ def test_whole_scenes(config):
     ({'min_context': -1}, 'min_context is -1; it must be 0 to 6'),
     ({'min_context': 7, 'max_context': 9}, 'must be 0 to 6'),
     ({'max_context': 22}, 'max_context is 22; the video has 21'),
-    ({'context_window': 22}, 'context_window is 22; the video has 21'),
     ({'num_targets': 0}, 'num_targets is 0; it must be 1 to 21'),
+    ({'context_window': 22}, 'context_window is 22; the video has 21'),
     ({'num_targets': 22}, 'num_targets is 22; it must be 1 to 21'),
   ],
 )

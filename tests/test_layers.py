@@ -208,3 +208,21 @@ def test_encoder_is_four_convolutions():
   assert actual.shape == (2, 2, 2, 7)
   np.testing.assert_allclose(actual, x, rtol=1e-4, atol=1e-3)
   assert np.mean(actual < 0) > 0.2  # no ReLU
+
+
+def test_encoder_scales_frames_and_lets_the_viewpoint_scale_features():
+  """Both switches against the paper's encoder with the same kernels."""
+  frames, views = draw(0, 2, 8, 12, 3), draw(1, 2, 2)
+  plain_encoder = layers.Encoder()
+  scaled = layers.Encoder(frame_scale=5.0, view_gains=True)
+  params = scaled.init(jax.random.key(0), frames, views)['params']
+  layer = params['view_gains']
+  theirs = {k: v for k, v in params.items() if k != 'view_gains'}
+  gains = 1 + layers.add_bias(views @ layer['kernel'], layer['bias'])
+  expected = plain_encoder.apply({'params': theirs}, 5 * frames, views)
+  np.testing.assert_allclose(
+    scaled.apply({'params': params}, frames, views),
+    expected * gains[:, None, None],
+    rtol=1e-5,
+    atol=1e-6,
+  )

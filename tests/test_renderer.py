@@ -28,14 +28,15 @@ def test_before_training_all_frames_are_black(make_config, make_batch, context):
   assert not np.any(start(KEY))
 
 
-def test_sketch():
+@pytest.mark.parametrize('gains', [False, True])
+def test_sketch(gains):
   """One hidden layer of context, latent and viewpoint, cell by cell."""
   rng = np.random.default_rng(0)
   r, z, views = (
     rng.standard_normal(shape).astype(np.float32)
     for shape in ((2, 4, 4, 5), (2, 2, 2, 3), (2, 6, 4))
   )
-  sketch = Sketch(features=7, stride=2)
+  sketch = Sketch(features=7, stride=2, view_gains=gains)
   params = sketch.init(KEY, r, z, views)['params']
   canvas = np.asarray(sketch.apply({'params': params}, r, z, views))
   assert canvas.shape == (2, 6, 4, 4, 7)
@@ -48,6 +49,10 @@ def test_sketch():
   )
   latent = (z[1] @ p['latent']['kernel']).reshape((2, 2, 2, 2, 28))
   hidden += latent[y // 2, x // 2, y % 2, x % 2]
+  assert ('view_gains' in p) == gains
+  if gains:
+    layer = p['view_gains']
+    hidden *= 1 + views[1, t] @ layer['kernel'] + layer['bias']
   hidden += views[1, t] @ p['view']['kernel']
   expected = np.maximum(hidden, 0) @ p['output']['kernel']
   np.testing.assert_allclose(canvas[1, t, y, x], expected, rtol=1e-4, atol=1e-5)
