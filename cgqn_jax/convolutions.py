@@ -15,6 +15,7 @@ import contextlib
 import contextvars
 import functools
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,15 +50,29 @@ def convolve(x: Array, kernel: Array) -> Array:
   return apply(x, operator(kernel, height, width, maps))
 
 
-def operator(kernel: Array, height: int, width: int, maps: int) -> Array:
+class TwoWay(NamedTuple):
+  """A kernel [k, k, I, O], and turned [k, k, O, I] for the maps' gradient."""
+
+  kernel: Array
+  turned: Array
+
+
+Operator = Array | TwoWay
+
+
+def operator(kernel: Array, height: int, width: int, maps: int) -> Operator:
   """A kernel [k, k, I, O] in the form that is fastest on `maps` such maps.
 
-  The kernel itself, or a matrix [h w I, h w O]. Make it once, outside of a
-  scan, and `apply` it in every step.
+  The kernel itself, alone or both ways, or a matrix [h w I, h w O]. Make it
+  once, outside of a scan, and `apply` it in every step.
   """
-  plain = _PLAIN.get() or jax.default_backend() != 'cpu'
+  if _PLAIN.get() or jax.default_backend() != 'cpu':
+    return kernel
   size, _, inputs, outputs = kernel.shape
-  if plain or min(height, width) >= size or maps < _MAPS_FOR_MATRIX:
+  if min(height, width) >= size:
+    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    return TwoWay(kernel, jax.lax.stop_gradient(turned))
+  if maps < _MAPS_FOR_MATRIX:
     return kernel
   taps = jnp.asarray(_taps(height, width, size))
   matrix = taps @ kernel.reshape((size * size, inputs * outputs))
@@ -66,21 +81,21 @@ def operator(kernel: Array, height: int, width: int, maps: int) -> Array:
   return matrix.reshape((cells * inputs, cells * outputs))
 
 
-def apply(x: Array, operator: Array) -> Array:
+def apply(x: Array, operator: Operator) -> Array:
   """Convolves [..., h, w, I] with what `operator` made: [..., h, w, O]."""
   maps = x.reshape((-1,) + x.shape[-3:])
   count, height, width, _ = maps.shape
-  if operator.ndim == 2:
+  if isinstance(operator, TwoWay):
+    out = _convolve_on_cpu(maps, *operator)
+  elif operator.ndim == 2:
     out = maps.reshape((count, -1)) @ operator
     out = out.reshape((count, height, width, -1))
   elif _PLAIN.get() or jax.default_backend() != 'cpu':
     out = _native(maps, operator)
-  elif min(height, width) < operator.shape[0]:
+  else:
     out = _patches(maps, operator.shape[0]) @ operator.reshape(
       (-1, operator.shape[-1])
     )
-  else:
-    out = _convolve_on_cpu(maps, operator)
   return out.reshape(x.shape[:-1] + out.shape[-1:])
 
 
@@ -113,34 +128,33 @@ def _native(x: Array, kernel: Array) -> Array:
 
 
 @jax.custom_vjp
-def _convolve_on_cpu(x: Array, kernel: Array) -> Array:
+def _convolve_on_cpu(x: Array, kernel: Array, turned: Array) -> Array:
+  del turned
   return _native(x, kernel)
 
 
-def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-  return _native(x, kernel), (x, kernel)
+def _forward(
+  x: Array, kernel: Array, turned: Array
+) -> tuple[Array, tuple[Array, Array]]:
+  return _native(x, kernel), (x, turned)
 
 
 def _backward(
   saved: tuple[Array, Array], cotangent: Array
-) -> tuple[Array, Array]:
-  x, kernel = saved
-  size, _, inputs, outputs = kernel.shape
-  height, width, pad = x.shape[1], x.shape[2], size // 2
-  flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-  padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-  flat = cotangent.reshape((-1, outputs))
-  # One matrix product a tap: in a scan the convolution that XLA derives for
-  # this falls to the naive path.
-  kernel_bar = [
-    padded[:, i : i + height, j : j + width].reshape((-1, inputs)).T @ flat
-    for i in range(size)
-    for j in range(size)
-  ]
-  return (
-    _native(cotangent, flipped),
-    jnp.stack(kernel_bar).reshape(kernel.shape),
+) -> tuple[Array, Array, None]:
+  x, turned = saved
+  pad = turned.shape[0] // 2
+  # The kernel's gradient is a convolution too, of the maps with the cotangent,
+  # where batch and channels have changed places: written out, because of the
+  # one that XLA derives nothing in a scan is fast.
+  kernel_bar = jax.lax.conv_general_dilated(
+    x.transpose((3, 1, 2, 0)),
+    cotangent.transpose((1, 2, 0, 3)),
+    (1, 1),
+    ((pad, pad), (pad, pad)),
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
   )
+  return _native(cotangent, turned), kernel_bar.transpose((1, 2, 0, 3)), None
 
 
 _convolve_on_cpu.defvjp(_forward, _backward)

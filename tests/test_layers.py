@@ -67,13 +67,14 @@ def test_gradient_inside_a_scan():
 
 
 def test_an_operator_is_made_once_and_plain_when_asked():
-  """A matrix for many maps smaller than the kernel; else the kernel itself."""
+  """A matrix for many maps smaller than the kernel, the kernel for a few."""
   kernel = draw(1, 5, 5, 2, 3)
   if jax.default_backend() == 'cpu':
     matrix = convolutions.operator(kernel, 4, 3, 64)
     assert matrix.shape == (4 * 3 * 2, 4 * 3 * 3)
+    both = convolutions.operator(kernel, 5, 6, 64)
+    assert both.kernel is kernel and both.turned.shape == (5, 5, 3, 2)
   assert convolutions.operator(kernel, 4, 3, 2) is kernel
-  assert convolutions.operator(kernel, 5, 6, 64) is kernel
   x = draw(0, 64, 4, 3, 2)
   with convolutions.plain_convolutions():
     assert convolutions.operator(kernel, 4, 3, 64) is kernel
