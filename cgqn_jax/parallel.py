@@ -5,10 +5,12 @@ axis, `AXIS`; `over_devices` maps it with pmap over all devices of all
 processes. State goes in and comes out whole, without a device axis.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import numpy as np
 
 AXIS = 'devices'
 
@@ -33,6 +35,23 @@ def shard(batch: Any) -> Any:
   """[B, ...] of this process -> [local devices, B / local devices, ...]."""
   devices = jax.local_device_count()
   return jax.tree.map(lambda x: x.reshape((devices, -1) + x.shape[1:]), batch)
+
+
+def shard_seeds(batches: Sequence[Any]) -> Any:
+  """A batch [B, ...] of each seed -> [local devices, S, B / devices, ...]."""
+  shares = [shard(batch) for batch in batches]
+  if len(shares) == 1:
+    return jax.tree.map(lambda x: x[:, None], shares[0])
+  return jax.tree.map(lambda *x: np.stack(x, axis=1), *shares)
+
+
+def replicate(tree: Any) -> Any:
+  """Places what every device needs as `over_devices` gives it back.
+
+  So that the second update does not compile again.
+  """
+  mesh = Mesh(np.array(jax.devices()), (AXIS,))
+  return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def check_batch_size(batch_size: int) -> None:

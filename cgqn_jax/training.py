@@ -5,7 +5,7 @@ and on many. A loss or gradient that is not finite leaves the parameters as
 they are and is counted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ from cgqn_jax import objective
 from cgqn_jax.parallel import AXIS
 from cgqn_jax.types import Array, Batch, Params, TrainState
 
-Update = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]
+Update = Callable[..., tuple[TrainState, dict[str, Any]]]
 
 
 def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
@@ -51,19 +51,23 @@ def evaluation_params(state: TrainState) -> Params:
   return state.params if state.ema_params is None else state.ema_params
 
 
-def noise_key(seed: int) -> Array:
+def noise_key(seed: Array | int) -> Array:
   """The key of the noise of training; fold in the step, then the example."""
   return jax.random.fold_in(jax.random.key(seed), 1)
 
 
 def make_update(model: Any, config: ConfigDict) -> Update:
-  """The update of one device, to be mapped over an axis named `AXIS`."""
+  """update(state, batch) -> (state, metrics) of one device.
+
+  To be mapped over an axis named `AXIS`. A third argument is the seed of the
+  noise, config.seed by default; nothing else of a run depends on it here.
+  """
   optimizer = make_optimizer(config)
 
   def update(
-    state: TrainState, batch: Batch
+    state: TrainState, batch: Batch, seed: Array | int = config.seed
   ) -> tuple[TrainState, dict[str, Any]]:
-    key = noise_key(config.seed)
+    key = noise_key(seed)
     grad = jax.value_and_grad(model.loss, has_aux=True)
     (loss, metrics), grads = grad(state.params, key, batch, state.step)
     grads, metrics = jax.lax.pmean((grads, metrics), AXIS)
@@ -91,3 +95,25 @@ def make_update(model: Any, config: ConfigDict) -> Update:
     return TrainState(state.step + 1, params, opt_state, ema_params), metrics
 
   return update
+
+
+def over_seeds(update: Update, seeds: Sequence[int]) -> Update:
+  """The updates of runs that differ in their seed alone, as one.
+
+  State, batch and metrics carry a leading axis of seeds. Accelerators do all
+  at once: an update of small networks leaves them idle. CPUs do one after the
+  other, for there the gradient of a batch of kernels is slow (docs/speed.md).
+  """
+  every = jnp.array(seeds, jnp.int32)
+
+  def updates(
+    states: TrainState, batches: Batch
+  ) -> tuple[TrainState, dict[str, Any]]:
+    if len(seeds) == 1:
+      alone = jax.tree.map(lambda x: x[0], (states, batches))
+      return jax.tree.map(lambda x: x[None], update(*alone, seeds[0]))
+    if jax.default_backend() == 'cpu':
+      return jax.lax.map(lambda its: update(*its), (states, batches, every))
+    return jax.vmap(update)(states, batches, every)
+
+  return updates

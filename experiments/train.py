@@ -6,17 +6,22 @@ r"""Trains a model; the same command resumes it.
 
 The workdir holds config.json, versions.json, metrics.jsonl (a row a logged
 step), checkpoints/, images/ and tensorboard/. A dataset that is missing is
-built first. On a cluster, start one process a host with
---distributed; each reads its share of every batch.
+built first. --seeds=0,1,2 trains these seeds together, which takes less time
+than one after the other; each leaves the workdir that it would leave alone. On
+a cluster, start one process a host with --distributed; each reads its share of
+every batch.
 """
 
+from collections.abc import Mapping, Sequence
+import contextlib
 import pathlib
 import subprocess
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import flags
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict, config_flags
 import numpy as np
 
@@ -25,7 +30,6 @@ from cgqn_jax import (
   data,
   models,
   parallel,
-  pictures,
   sources,
   training,
 )
@@ -33,6 +37,7 @@ from cgqn_jax.checkpoints import Checkpoints
 from cgqn_jax.preemption import Preemption
 from cgqn_jax.reporting import Log, Progress
 from cgqn_jax.types import Batch, TrainState
+from cgqn_jax.validation import Validation
 from cgqn_jax.workdir import open_workdir
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -43,12 +48,24 @@ _WORKDIR = flags.DEFINE_string(
   None,
   'Folder of the run; by default runs/<dataset>-<model>-<preset>-seed<k>.',
 )
+_SEEDS = flags.DEFINE_list(
+  'seeds',
+  None,
+  'Train these seeds together, each in <workdir>-seed<k>, as it would be alone.',
+)
 _DISTRIBUTED = flags.DEFINE_bool(
   'distributed', False, 'Call jax.distributed.initialize() first.'
 )
 
-_PICTURED = 6  # scenes in the strips of the training pictures
 _BUILD = pathlib.Path(__file__).parent.parent / 'datasets' / 'build.py'
+
+
+class Seed(NamedTuple):
+  """One of the runs that are trained together; they differ in their seed."""
+
+  seed: int
+  folder: pathlib.Path
+  checkpoints: Checkpoints
 
 
 def default_workdir(config: ConfigDict) -> str:
@@ -57,159 +74,162 @@ def default_workdir(config: ConfigDict) -> str:
   return f'runs/{name}-seed{config.seed}'
 
 
-def train(config: ConfigDict, workdir: str) -> TrainState:
-  """Trains to config.num_steps, from the last checkpoint if there is one."""
+def train(config: ConfigDict, workdirs: Mapping[int, str]) -> None:
+  """Trains to config.num_steps, from the last checkpoints if there are any.
+
+  Args:
+    config: of all runs; its seed is not looked at.
+    workdirs: the folder of each seed. All are trained together; each is left
+      as if it had been trained alone.
+  """
   parallel.check_batch_size(config.batch_size)
   data.check_protocol(config)
   model = models.build(config)
-  first = parallel.is_first_process()
   ensure_dataset(config)
   sources.open_source(config, 'train')
-  folder = open_workdir(workdir, config, write=first)
-  with (
-    Checkpoints(
-      folder / 'checkpoints', keep=config.keep_checkpoints
-    ) as checkpoints,
-    Preemption() as preemption,
-  ):
-    state = training.create_state(model, config)
-    if checkpoints.latest_step is not None:
-      state = checkpoints.restore(state)
-    start = int(state.step)
-    if start >= config.num_steps:
-      print(f'{workdir} is finished: {start:,} updates applied')
-      return state
-    print(f'{workdir}: {"resuming at" if start else "from"} update {start:,}')
-    with Log(folder, step=start, write=first) as log:
-      return _run(config, model, state, checkpoints, log, preemption)
+  first = parallel.is_first_process()
+  with contextlib.ExitStack() as stack:
+    preemption = stack.enter_context(Preemption())
+    seeds = []
+    for seed, workdir in workdirs.items():
+      folder = open_workdir(workdir, _with_seed(config, seed), write=first)
+      checkpoints = stack.enter_context(
+        Checkpoints(folder / 'checkpoints', keep=config.keep_checkpoints)
+      )
+      if config.num_steps in checkpoints.steps:
+        print(f'{workdir} is finished: {config.num_steps:,} updates applied')
+      else:
+        seeds.append(Seed(seed, folder, checkpoints))
+    if seeds:
+      _run(config, model, seeds, _start(seeds), preemption)
+
+
+def _start(seeds: Sequence[Seed]) -> int:
+  """The last update that all have saved: one may have been killed later."""
+  steps = [set(its.checkpoints.steps) for its in seeds]
+  common = set.intersection(*steps)
+  if not common and any(steps):
+    latest = ', '.join(
+      f'{its.folder} has {max(saved, default=0):,}'
+      for its, saved in zip(seeds, steps, strict=True)
+    )
+    raise ValueError(
+      f'--seeds: no update that all have saved ({latest}); first train those '
+      'behind alone, with --config.seed and --workdir'
+    )
+  return max(common, default=0)
 
 
 def _run(
   config: ConfigDict,
   model: Any,
-  state: TrainState,
-  checkpoints: Checkpoints,
-  log: Log,
+  seeds: Sequence[Seed],
+  start: int,
   preemption: Preemption,
-) -> TrainState:
+) -> None:
   """The loop: update n + 1 is dispatched before update n's metrics are read.
 
-  That bounds the queue of dispatched updates and keeps the device fed.
+  That bounds the queue of dispatched updates and keeps the device fed. State,
+  batches and metrics have a leading axis of seeds.
   """
-  update = parallel.over_devices(training.make_update(model, config))
-  validation = _Validation(model, config)
+  first = parallel.is_first_process()
+  names = ', '.join(str(its.folder) for its in seeds)
+  print(f'{names}: {"resuming at" if start else "from"} update {start:,}')
+  numbers = [its.seed for its in seeds]
+  states = parallel.replicate(_restore(config, model, seeds, start))
+  update = parallel.over_devices(
+    training.over_seeds(training.make_update(model, config), numbers)
+  )
+  validation = Validation(model, config)
   progress = Progress(config.num_steps)
-  start = int(state.step)
-  batches = data.training_batches(config, start)
-  previous: tuple[Any, Batch] | None = None
-  for step in range(start + 1, config.num_steps + 1):
-    with progress.waiting():
-      batch = parallel.shard(next(batches))
-    state, metrics = update(state, batch)
-    if previous is not None:
-      _report(config, step - 1, previous, log, progress)
-    previous = (metrics, batch)
-    last = step == config.num_steps
-    stop = preemption.reached()
-    notes = None
-    if last or step % config.validate_every == 0:
-      _report(config, step, previous, log, progress)
-      previous = None
-      notes = validation.loss(state)
-      log.scalars(step, notes, split='validation')
-    if last or step % config.picture_every == 0:
-      log.image(step, 'targets', validation.picture(state))
-    if last or stop or step % config.checkpoint_every == 0:
+  previous: tuple[Any, Sequence[Batch]] | None = None
+  with contextlib.ExitStack() as stack:
+    logs = [
+      stack.enter_context(Log(its.folder, step=start, write=first))
+      for its in seeds
+    ]
+    streams = [
+      stack.enter_context(
+        contextlib.closing(
+          data.training_batches(_with_seed(config, seed), start)
+        )
+      )
+      for seed in numbers
+    ]
+    for step in range(start + 1, config.num_steps + 1):
+      with progress.waiting():
+        batches = [next(stream) for stream in streams]
+      states, metrics = update(states, parallel.shard_seeds(batches))
       if previous is not None:
-        _report(config, step, previous, log, progress)
+        _report(config, step - 1, previous, seeds, logs, progress)
+      previous = (metrics, batches)
+      last = step == config.num_steps
+      stop = preemption.reached()
+      validate = last or step % config.validate_every == 0
+      draw = last or step % config.picture_every == 0
+      save = last or stop or step % config.checkpoint_every == 0
+      if validate or save:
+        _report(config, step, previous, seeds, logs, progress)
         previous = None
-      loss = notes and {'loss': notes['loss']}
-      checkpoints.save(state, step, loss, wait=last or stop)
-    if stop and not last:
-      progress.say(f'stopped at update {step:,}; the same command resumes')
-      break
-  return state
+      for i, its in enumerate(seeds if validate or draw or save else ()):
+        state = jax.tree.map(lambda x, i=i: x[i], states)
+        params = training.evaluation_params(state)
+        notes = None
+        if validate:
+          notes = validation.loss(params, its.seed)
+          logs[i].scalars(step, notes, split='validation')
+        if draw:
+          logs[i].image(step, 'targets', validation.picture(params, its.seed))
+        if save:
+          loss = notes and {'loss': notes['loss']}
+          its.checkpoints.save(state, step, loss, wait=last or stop)
+      if stop and not last:
+        progress.say(f'stopped at update {step:,}; the same command resumes')
+        break
+
+
+def _restore(
+  config: ConfigDict, model: Any, seeds: Sequence[Seed], step: int
+) -> TrainState:
+  """The states after `step` updates, with a leading axis of seeds."""
+  states = []
+  for its in seeds:
+    state = training.create_state(model, _with_seed(config, its.seed))
+    states.append(its.checkpoints.restore(state, step) if step else state)
+  return jax.tree.map(lambda *x: jnp.stack(x), *states)
 
 
 def _report(
   config: ConfigDict,
   step: int,
-  previous: tuple[Any, Batch],
-  log: Log,
+  previous: tuple[Any, Sequence[Batch]],
+  seeds: Sequence[Seed],
+  logs: Sequence[Log],
   progress: Progress,
 ) -> None:
   """Logs a step's metrics; stops a run that has gone wrong for good."""
-  metrics, batch = previous
+  metrics, batches = previous
   metrics = jax.device_get(metrics)
-  progress.update(step, loss=float(metrics['loss']), kl=float(metrics['kl']))
-  if metrics['skipped_in_a_row'] >= config.max_skipped_in_a_row:
-    ids = np.ravel(jax.device_get(batch.example_id)).tolist()
-    raise FloatingPointError(
-      f'the loss or its gradient was not finite in '
-      f'{int(metrics["skipped_in_a_row"])} updates in a row, the last of them '
-      f'update {step} on examples {ids}; lower learning_rate.values or '
-      'raise pixel_variance'
-    )
-  if step % config.log_every == 0 or step in (1, config.num_steps):
-    log.scalars(step, metrics | progress.rates())
-
-
-class _Validation:
-  """Validation loss at the final pixel-variance, and strips of samples."""
-
-  def __init__(self, model: Any, config: ConfigDict):
-    self._config = config
-    self._model = model
-    key = jax.random.key(config.seed)
-    # The variance of the schedule's end, so that the curve shows learning
-    # and not the schedule.
-    self._loss = jax.jit(
-      lambda params, batch: model.loss(params, key, batch, config.num_steps)[1]
-    )
-    self._sample = jax.jit(
-      lambda params, batch: model.sample(
-        params, key, batch.context, batch.context_mask, batch.target.views, 2
+  loss, kl = (float(np.mean(metrics[name])) for name in ('loss', 'kl'))
+  progress.update(step, loss=loss, kl=kl)
+  for i, its in enumerate(seeds):
+    own = {name: value[i] for name, value in metrics.items()}
+    if own['skipped_in_a_row'] >= config.max_skipped_in_a_row:
+      ids = np.ravel(jax.device_get(batches[i].example_id)).tolist()
+      raise FloatingPointError(
+        f'{its.folder}: the loss or its gradient was not finite in '
+        f'{int(own["skipped_in_a_row"])} updates in a row, the last of them '
+        f'update {step} on examples {ids}; lower learning_rate.values or '
+        'raise pixel_variance'
       )
-    )
-    self._reconstruct = jax.jit(
-      lambda params, batch: model.reconstruct(params, key, batch)
-    )
+    if step % config.log_every == 0 or step in (1, config.num_steps):
+      logs[i].scalars(step, own | progress.rates())
 
-  def loss(self, state: TrainState) -> dict[str, Any]:
-    """Means over config.validation_scenes."""
-    config = self._config
-    params = training.evaluation_params(state)
-    batch_size = min(config.batch_size, config.validation_scenes)
-    rows, weights = [], []
-    for batch in data.validation_batches(
-      config, 'validation', config.validation_scenes, batch_size
-    ):
-      rows.append(jax.device_get(self._loss(params, batch)))
-      weights.append(np.sum(batch.weight))
-    return jax.tree.map(lambda *x: np.average(x, 0, weights), *rows)
 
-  def picture(self, state: TrainState) -> np.ndarray:
-    """Truth, one posterior sample and two prior samples of the same scenes.
-
-    The gap between posterior and prior is the first thing to look at.
-    """
-    params = training.evaluation_params(state)
-    batch = next(
-      data.test_batches(self._config, 'validation', _PICTURED, _PICTURED)
-    )
-    hidden = batch.target.views.shape[1]
-    # The posterior sees as many targets as in training, and draws them all.
-    seen = np.linspace(0, hidden - 1, self._config.data.num_targets).astype(int)
-    mask = np.zeros_like(batch.target_mask)
-    mask[:, seen] = True
-    few = batch._replace(target_mask=mask)
-    every = slice(None, None, max(1, hidden // 8))
-    rows = [pictures.to_uint8(batch.target.frames)]
-    rows.append(pictures.to_uint8(self._reconstruct(params, few)))
-    rows.extend(pictures.to_uint8(self._sample(params, batch)))
-    frames = np.stack(rows, axis=1)[:, :, every]
-    labels = ['truth', 'posterior', 'prior 1', 'prior 2'] * len(frames)
-    return pictures.sheet(frames.reshape((-1, *frames.shape[2:])), labels)
+def _with_seed(config: ConfigDict, seed: int) -> ConfigDict:
+  config = ConfigDict(config)
+  config.seed = seed
+  return config
 
 
 def ensure_dataset(config: ConfigDict) -> None:
@@ -233,8 +253,25 @@ def run() -> None:
   """Reads the flags and trains."""
   if _DISTRIBUTED.value:
     jax.distributed.initialize()
-  config = _CONFIG.value
-  train(config, _WORKDIR.value or default_workdir(config))
+  config, workdir = _CONFIG.value, _WORKDIR.value
+  if _SEEDS.value is None:
+    train(config, {config.seed: workdir or default_workdir(config)})
+    return
+  workdirs = {}
+  for seed in _seeds(_SEEDS.value):
+    own = default_workdir(_with_seed(config, seed))
+    workdirs[seed] = f'{workdir}-seed{seed}' if workdir else own
+  train(config, workdirs)
+
+
+def _seeds(given: Sequence[str]) -> list[int]:
+  """The numbers of --seeds; ValueError unless they are some, each once."""
+  if not given or not all(x.isdecimal() for x in given):
+    raise ValueError(f'--seeds is {",".join(given)!r}; give numbers, as 0,1,2')
+  seeds = [int(x) for x in given]
+  if len(set(seeds)) < len(seeds):
+    raise ValueError(f'--seeds is {",".join(given)!r}; give each once')
+  return seeds
 
 
 if __name__ == '__main__':
