@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 
@@ -72,6 +73,7 @@ def test_no_more_scenes_are_reported_than_there_are(
   result = json.loads((finished / 'eval' / 'metrics.json').read_text())
   result['protocol']['num_scenes'] = 256
   (tmp_path / 'metrics.json').write_text(json.dumps(result))
+  shutil.copy(finished / 'eval' / 'per_scene.npz', tmp_path)
   command = ['evaluate.py', f'--workdir={finished}', *FLAGS]
   (done,) = programs([[*command, '--num_scenes=1000', f'--out={tmp_path}']])
   assert done.code == 0, done.err
