@@ -74,6 +74,10 @@ def plan(config: ConfigDict, out: pathlib.Path) -> list[Run]:
   if _TUNE.value:
     return trials.runs(config, variances)
   chosen = trials.overrides(trials.read(config, out))
+  if chosen:
+    print(f'settings chosen by trials, from {out / trials.CHOSEN}:')
+  for name in experiment.compared(config) if chosen else ():
+    print(f'  {name}: {chosen[name] or "the preset as it is"}')
   return experiment.runs(config, variances, chosen)
 
 

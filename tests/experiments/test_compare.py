@@ -14,7 +14,9 @@ from cgqn_jax import (
   experiment,
   models,
   scoring,
+  trials,
 )
+from configs import comparison as videos
 from configs import dice_comparison
 from tests import comparison_files
 
@@ -50,9 +52,13 @@ def test_list_and_summary(seven, programs):
   rows = comparison.read_rows(seven)
   assert len(rows) == 7 and sum(row['chosen'] for row in rows) == 4
   text = (seven / 'table.md').read_text()
-  assert missing in text and '| 0.01 | cgqn | 2 | -2994.20 ± 0.00 |' in text
+  assert missing in text
+  assert '| 0.01 | cgqn - gqn | 2, 2 | -6.80 |' in text
+  assert '| 0.01 | cgqn | 2 | -2994.20 ± 0.00 |' in text
   result = json.loads((seven / 'comparison.json').read_text())
   assert list(result['missing']) == ['gqn-variance0.02-seed1']
+  apart = result['differences'][0]
+  assert apart['high'] < 0 and apart['a'] == 'cgqn' and apart['replicated']
   assert result['summary']['0.01']['gain']['gain'] == pytest.approx(-6.8)
 
 
@@ -91,6 +97,35 @@ def test_the_curve_ends_with_the_number_of_the_table(finished):
   assert curve['parameters'] == count and curve['flops_per_update'] > 0
   assert experiment.read_curve(finished) == curve
   (finished / experiment.CURVE).unlink()
+
+
+def test_trials_choose_and_the_runs_take_it(programs, tmp_path):
+  """Listed, chosen from what is there, and in the flags of the runs."""
+  config = videos.get_config('preset=small')
+  found = trials.runs(config, dict.fromkeys(config.models, (1.0,)))
+  command = ['compare.py', '--config=configs/comparison.py:preset=small',
+             f'--out={tmp_path}']  # fmt: skip
+  (early,) = programs([[*command, '--tune', '--summary']])
+  assert early.code == 1 and '18 of 18 trials are not finished' in early.err
+  for run in found:
+    workdir = tmp_path / run.name
+    (workdir / 'checkpoints' / '1000').mkdir(parents=True)
+    (workdir / 'validation').mkdir()
+    score = 0.01 - 1e-3 * (run.trial == 2)
+    result = {'metrics': {'best_of_30': score}, 'protocol': {}}
+    (workdir / experiment.VALIDATION).write_text(json.dumps(result))
+    trials.record(config, run, tmp_path)
+  listed, tuned, plain = programs(
+    [[*command, '--tune', '--list'], [*command, '--tune'], [*command, '--list']]
+  )
+  assert listed.code == 0 and 'trials/cgqn-2        finished' in listed.out
+  assert tuned.code == 0, tuned.err
+  assert (
+    '| sv2p | 2 | `learning_rate.values=0,1e-3,2.5e-5` | 9.000' in tuned.out
+  )
+  assert plain.code == 0, plain.err
+  assert 'cdna: learning_rate.values=0,1e-3,2.5e-5' in plain.out
+  assert '  1  sssm-seed0' in plain.out
 
 
 @pytest.mark.slow
