@@ -1,7 +1,8 @@
 # make demo     a bare clone -> dataset, training, evaluation, pictures
 # make test     installs what the tests need and runs them
 # make sample   futures from the weights that the repository ships
-# make test-slow, make lint, make clean
+# make test-slow    trainings to a level, an hour and a half
+# make lint, make clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -45,7 +46,7 @@ test: $(VENV)/installed
 	$(BIN)/python -m pytest -q --numprocesses=auto --dist=loadfile --durations=5
 
 test-slow: $(VENV)/installed
-	$(BIN)/python -m pytest -q -m slow --durations=0
+	XLA_FLAGS= $(BIN)/python -m pytest -q -m slow --durations=0
 
 sample: $(VENV)/installed
 	$(BIN)/python experiments/sample.py --workdir=$(WEIGHTS) --source=simulator \

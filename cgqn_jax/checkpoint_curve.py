@@ -15,10 +15,11 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from cgqn_jax import (
-  comparison,
   convolutions,
   data,
   evaluation,
+  experiment,
+  intervals,
   models,
   scoring,
   sources,
@@ -37,11 +38,11 @@ def write(
 
   Args:
     workdir: of a finished training.
-    asked: as `comparison.asked` says it.
+    asked: as `experiment.asked` says it.
     points: of the curve; checkpoints between them, saved when a machine was
       taken away, are passed over.
   """
-  steps = comparison.checkpoint_steps(workdir)
+  steps = experiment.checkpoint_steps(workdir)
   last = steps[-1]
   every = math.ceil(last / points)
   steps = [step for step in steps if step % every == 0 or step == last]
@@ -62,7 +63,7 @@ def write(
     'flops_per_update': flops_per_update(model, config),
     'asked': asked,
   }
-  path = workdir / comparison.CURVE
+  path = workdir / experiment.CURVE
   path.parent.mkdir(exist_ok=True)
   replace_text(path, json.dumps(curve, indent=2) + '\n')
   return curve
@@ -135,7 +136,7 @@ def _score(
 ) -> dict[str, Any]:
   """Bounds of rooms; of videos all that the tables say, in short."""
   if config.data.protocol != 'hidden_side':
-    metrics, _ = scoring.evaluate(model, params, config, protocol)
+    metrics = scoring.evaluate(model, params, config, protocol).metrics
     best = scoring.best_of(protocol['num_samples'])
     names = ['negative_elbo', 'kl', *(f'best_of_{n}' for n in best)]
     return {name: metrics[name] for name in names}
@@ -152,7 +153,7 @@ def _score(
     elbo.append(its.elbo[real])
     kl.append(its.kl[real])
   elbo, kl = np.concatenate(elbo), np.concatenate(kl)
-  error = comparison.deviation(elbo)
+  error = intervals.deviation(elbo)
   return {
     'negative_elbo': float(-elbo.mean()),
     'negative_elbo_error': error and error / math.sqrt(len(elbo)),

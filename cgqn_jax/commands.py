@@ -1,6 +1,7 @@
 """How every program starts, and how it ends when something is wrong.
 
-A user's mistake is one line on stderr and exit code 1, not a traceback.
+A user's mistake is one line on stderr and exit code 1, not a traceback; a
+training that diverged is one line and an exit code of its own.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,6 +9,8 @@ import subprocess
 import sys
 
 from absl import app, flags, logging
+
+DIVERGED = 3  # exit code of a training whose loss was not finite any more
 
 
 class Stopped(Exception):
@@ -20,14 +23,40 @@ def start(program: Callable[[], None], required: Sequence[str] = ()) -> None:
   app.run(lambda argv: _run(program, argv), flags_parser=_parse)
 
 
+def parse_frames(text: str, flag: str, count: int) -> list[int]:
+  """'0,5' or '0:21' or '0:21:5' or a mixture -> indices below `count`."""
+  frames = []
+  for part in filter(None, text.split(',')):
+    try:
+      numbers = [int(number) for number in part.split(':')]
+    except ValueError:
+      raise ValueError(
+        f'--{flag}={text}: {part!r} is no frame; give 3 or 0:21 or 0:21:5'
+      ) from None
+    if len(numbers) > 3 or numbers[2:] == [0]:
+      raise ValueError(
+        f'--{flag}={text}: {part!r} is no range; give 0:21 or 0:21:5'
+      )
+    frames += numbers if len(numbers) == 1 else range(*numbers)
+  for frame in frames:
+    if not 0 <= frame < count:
+      raise ValueError(
+        f'--{flag}={text}: there is no {frame}; it must be 0 to {count - 1}'
+      )
+  return frames
+
+
 def _run(program: Callable[[], None], argv: Sequence[str]) -> None:
   if len(argv) > 1:
     sys.exit(f'error: unknown arguments: {" ".join(argv[1:])}')
   logging.set_verbosity(logging.WARNING)  # TFDS and JAX report at length
   try:
     program()
-  except (ValueError, FloatingPointError) as error:
+  except ValueError as error:
     sys.exit(f'error: {error}')
+  except FloatingPointError as error:
+    print(f'error: {error}', file=sys.stderr)
+    sys.exit(DIVERGED)
   except subprocess.CalledProcessError as error:  # it has said why
     sys.exit(error.returncode or 1)
   except Stopped as stopped:

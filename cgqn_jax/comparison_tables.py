@@ -3,30 +3,33 @@
 Paper, section 4.1 (figure 5) for videos; of dice see `consistency_tables`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import json
 from typing import Any
 
-from cgqn_jax import comparison, consistency_tables, markdown
+from cgqn_jax import comparison, consistency_tables, intervals, markdown
+from cgqn_jax.comparison import COLLAPSED, headline
 from cgqn_jax.markdown import Rows
 
-COLLAPSED = 0.1  # nats
 BUDGETS = ('updates', 'seconds', 'FLOPs')
 
 
 def tables(
-  rows: Rows, curves: Mapping[str, Mapping[str, Any]]
+  rows: Rows,
+  curves: Mapping[str, Mapping[str, Any]],
+  diverged: Sequence[str] = (),
 ) -> tuple[str, dict[str, Any]]:
   """All of an experiment in Markdown, and its numbers.
 
   Args:
     rows: of runs.jsonl, at least one.
     curves: of the same runs, by name.
+    diverged: the model of each run whose loss was not finite any more.
   """
   if 'kl_1' in rows[0]:
     text, summary = consistency_tables.tables(rows)
   else:
-    text, summary = video_table(rows)
+    text, summary = video_table(rows, diverged)
     text += '\n\n' + budget_table(rows, curves)
   return '\n\n'.join([protocol(rows), text, run_table(rows)]), summary
 
@@ -73,27 +76,27 @@ def run_table(rows: Rows) -> str:
         '-' if seconds is None else f'{seconds:,.0f}',
         '-' if loss is None else f'{loss:.2f}',
         'yes' if row['chosen'] else '',
+        comparison.failure(row) or '',
         f'{row["negative_elbo"]:.2f}',
         f'{row["kl"]:.2f}',
         *error,
       ]
     )
-  heads = ['run', 'update', 'seconds', 'validation loss', 'chosen']
+  heads = ['run', 'update', 'seconds', 'validation loss', 'chosen', 'failed']
   heads += ['negative ELBO', 'KL'] + ([] if best is None else ['MSE x 1e-3'])
   notes = (
     'Seconds of training without compiling; runs are chosen by the validation '
-    'loss, which is under the protocol of training.'
+    'loss, which is under the protocol of training. On validation scenes too: '
+    f'a run has failed whose KL is below {COLLAPSED} nats although it has a '
+    'latent, or whose best sample is worse than repeating the last frame.'
   )
   return '\n\n'.join(['### Every run', markdown.table(heads, lines, 1), notes])
 
 
-def failed(row: Mapping[str, Any], best: str) -> bool:
-  """Whether a run is worse than copying, or has a latent that says nothing."""
-  copy = row.get('copy_last_frame')
-  return (copy is not None and row[best] > copy) or 0 < row['kl'] < COLLAPSED
-
-
-def video_table(rows: Rows) -> tuple[str, dict[str, Any]]:
+def video_table(
+  rows: Rows, diverged: Sequence[str] = ()
+) -> tuple[str, dict[str, Any]]:
+  """A line a model, the mean over its runs, and the anchors below."""
   best = headline(rows)
   columns = (
     (f'best of {best.removeprefix("best_of_")}', best, '.2f', 1e3),
@@ -110,43 +113,48 @@ def video_table(rows: Rows) -> tuple[str, dict[str, Any]]:
   lines, summary = [], {}
   for (_, name), group in comparison.groups(rows).items():
     cells = [markdown.cell(group, n, form, s) for _, n, form, s in columns]
-    failures = sum(failed(row, best) for row in group)
-    lines.append([name, f'{len(group)}', f'{failures}', *cells])
+    lost = list(diverged).count(name)
+    failures = sum(comparison.failure(row) is not None for row in group) + lost
+    half = intervals.student(markdown.known(group, best))
+    cells.insert(1, '-' if half is None else f'{half * 1e3:.2f}')
+    lines.append([name, f'{len(group) + lost}', f'{failures}', *cells])
     summary[name] = {
       n: {
         'mean': markdown.mean(group, n),
         'deviation': markdown.deviation(group, n),
       }
       for _, n, _, _ in columns
-    } | {'runs': len(group), 'failed': failures}
+    } | {
+      'runs': len(group) + lost,
+      'failed': failures,
+      'diverged': lost,
+      'student_95': half,
+    }
   for label, n in (
     ('copy last frame', 'copy_last_frame'),
     ('pixel-mean of futures', 'pixel_mean'),
   ):
     text = markdown.anchor(rows, n, '.2f', 1e3)
-    lines.append([label, '', '', text, text, *[''] * (len(columns) - 2)])
+    lines.append([label, '', '', text, '', text, *[''] * (len(columns) - 2)])
   names = [f'oracle_{best}', 'oracle_best_of_1']
   cells = [markdown.anchor(rows, n, '.2f', 1e3) for n in names]
+  cells.insert(1, '')
   cells += ['1', markdown.anchor(rows, 'oracle_modes', '.2f')]
   lines.append(['oracle', '', '', *cells, *[''] * (len(columns) - 4)])
   heads = ['model', 'runs', 'failed', *(head for head, *_ in columns)]
+  heads.insert(4, '± 95 %')
   notes = (
     'MSE of the hidden frames, jointly, x 1e-3; behind ± the standard '
-    'deviation over runs. A run has failed that is worse than repeating the '
-    f'last frame seen, or whose KL is below {COLLAPSED} nats although it has '
-    'a latent; it is in the means.'
+    'deviation over R runs s; ± 95 % is t s / sqrt(R). Failed runs (see every '
+    'run) are in the means, except those that diverged, which have no numbers.'
   )
+  if len({row['variance'] for row in rows}) > 1:
+    notes += (
+      ' Negative ELBOs do not compare here: the models have different '
+      'pixel-variances.'
+    )
   title = '### Errors of hidden frames'
   return '\n\n'.join([title, markdown.table(heads, lines, 1), notes]), summary
-
-
-def headline(rows: Rows) -> str:
-  """The best of as many samples as all rows have."""
-  counts = [
-    {int(n.removeprefix('best_of_')) for n in row if n.startswith('best_of_')}
-    for row in rows
-  ]
-  return f'best_of_{max(n for n in set.intersection(*counts) if n <= 30)}'
 
 
 def budget_table(rows: Rows, curves: Mapping[str, Mapping[str, Any]]) -> str:

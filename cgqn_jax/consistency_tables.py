@@ -7,7 +7,7 @@ all views over one for each.
 from collections.abc import Mapping
 from typing import Any
 
-from cgqn_jax import comparison, consistency, markdown
+from cgqn_jax import comparison, consistency, intervals, markdown
 from cgqn_jax.dice_judge import CHANCE
 from cgqn_jax.markdown import Rows
 
@@ -115,7 +115,7 @@ def _gain(joint: Rows, factored: Rows) -> dict[str, Any]:
     for row in joint
     if row['seed'] in others
   ]
-  its['gain_deviation'] = comparison.deviation(pairs)
+  its['gain_deviation'] = intervals.deviation(pairs)
   best = [[r for r in group if r['chosen']] for group in (factored, joint)]
   if all(best):
     ends = [markdown.mean(group, 'negative_elbo') for group in best]

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
 
-from cgqn_jax import comparison, plots
+from cgqn_jax import intervals, plots
 
 
 class Line(NamedTuple):
@@ -254,13 +254,13 @@ def _ends(axis: Axes, place: int, its: Ends, sem: float) -> None:
   axis.scatter(
     place - 0.18 + np.array(offsets), finals, s=11, color=tint, alpha=0.55, lw=0
   )
-  spread = comparison.deviation(finals)
+  spread = intervals.deviation(finals)
   bars = None if spread is None else sem * spread / np.sqrt(len(finals))
   axis.errorbar(
     place + 0.12, finals.mean(), bars, color=tint, marker='_', ms=10, capsize=3,
     lw=1.2,
   )  # fmt: skip
   if len(finals) > 1:
-    low, high = comparison.interval(finals)
+    low, high = intervals.of_mean(finals)
     axis.plot([place + 0.3] * 2, [low, high], color=tint, lw=3, alpha=0.45,
               solid_capstyle='butt')  # fmt: skip

@@ -31,8 +31,8 @@ _CHUNK = 10  # samples drawn at once, which bounds the memory
 
 def evaluate(
   model: Any, params: Params, config: ConfigDict, protocol: dict[str, Any]
-) -> tuple[dict[str, Any], np.ndarray]:
-  """All metrics as {name: value}, and the sheet of samples.
+) -> scoring.Scores:
+  """All scores of dice.
 
   Raises:
     ValueError: where the dice do not show the digits that the judge knows.
@@ -44,7 +44,7 @@ def evaluate(
       f'{", ".join(sources.SIMULATED_DICE)}'
     )
   keys = jax.random.split(jax.random.key(protocol['seed']), 2)
-  rows, shown = [], []
+  rows, ids, shown = [], [], []
   num_scenes, size = protocol['num_scenes'], protocol['batch_size']
   bar = tqdm.tqdm(total=num_scenes, desc='dice', unit=' scenes')
   for batch in data.test_batches(config, protocol['split'], num_scenes, size):
@@ -56,6 +56,7 @@ def evaluate(
     bounds = _bounds(model, params, keys[1], batch, protocol)
     for b in np.flatnonzero(batch.weight):
       truth, its = batch.target.frames[b], renders[b]
+      ids.append(int(batch.example_id[b]))
       rows.append(
         {name: float(value[b]) for name, value in bounds.items()}
         | _oracle(its, truth, protocol['pixel_variance'])
@@ -65,7 +66,9 @@ def evaluate(
         shown.append(_strips(batch, b, samples[:_SHOWN, b], its, len(shown)))
     bar.update(int(np.sum(batch.weight)))
   bar.close()
-  return _summary(rows, config, protocol), _sheet(shown)
+  per_scene = {'example_id': np.array(ids)} | scoring.columns(rows)
+  metrics = _summary(per_scene, config, protocol)
+  return scoring.Scores(metrics, _sheet(shown), per_scene)
 
 
 def possible_targets(
@@ -161,10 +164,10 @@ def _sample_scores(
 
 
 def _summary(
-  rows: list[dict[str, float]], config: ConfigDict, protocol: dict
+  per_scene: dict[str, np.ndarray], config: ConfigDict, protocol: dict
 ) -> dict[str, Any]:
   """Means over scenes, their standard errors, and what follows of them."""
-  table = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+  table = {n: values for n, values in per_scene.items() if n != 'example_id'}
   metrics = {name: float(values.mean()) for name, values in table.items()}
   num_targets = protocol['num_targets']
   dimensions = num_targets * 3 * config.data.frame_size**2
@@ -183,9 +186,10 @@ def _summary(
     'bits_per_dimension': evaluation.bits_per_dimension(nats, dimensions),
     **dice_judge.CHANCE,
   }
-  if len(rows) > 1:
+  count = len(per_scene['example_id'])
+  if count > 1:
     metrics['standard_errors'] = {
-      name: float(values.std(ddof=1) / np.sqrt(len(values)))
+      name: float(values.std(ddof=1) / np.sqrt(count))
       for name, values in table.items()
     }
   return metrics

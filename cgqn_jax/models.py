@@ -17,6 +17,7 @@ from cgqn_jax.workdir import read_workdir
 # Any frames in, any frames out; and those that go through time.
 JUMPY = {'cgqn': CGQN, 'gqn': GQN}
 SEQUENTIAL = ('cdna', 'sv2p', 'sssm')
+DETERMINISTIC = ('cdna',)  # without a latent
 
 Model = CGQN | baselines.Sequential
 

@@ -14,6 +14,7 @@ from cgqn_jax import (
   comparison,
   comparison_tables,
   curve_plots,
+  intervals,
   markdown,
   plots,
 )
@@ -114,7 +115,7 @@ def errors(
   """
   curves = {row['run']: curves[row['run']] for row in rows}
   point_metric = comparison_tables.curve_headline(curves)
-  end_metric = comparison_tables.headline(rows)
+  end_metric = comparison.headline(rows)
   ends = []
   groups: dict[str, list[Mapping[str, Any]]] = {}
   for row in rows:
@@ -160,7 +161,7 @@ def errors(
 
 def _numbers(its: curve_plots.Ends, sem: float) -> dict[str, Any]:
   """Of one model, as drawn."""
-  spread = comparison.deviation(its.finals)
+  spread = intervals.deviation(its.finals)
   error = None if spread is None else spread / np.sqrt(len(its.finals))
   return {
     'costs': list(its.costs),
@@ -168,7 +169,8 @@ def _numbers(its: curve_plots.Ends, sem: float) -> dict[str, Any]:
     'finals': list(its.finals),
     'mean': float(np.mean(its.finals)),
     'bar': error and float(sem * error),
-    'bootstrap_95': comparison.interval(its.finals),
+    'student_95': intervals.student(its.finals),
+    'bootstrap_95': intervals.of_mean(its.finals),
   }
 
 

@@ -4,7 +4,7 @@ Paper, sections 4.1 and 4.2; the protocol of a table is a plain dict, which
 `experiments/evaluate.py` fills and writes beside the numbers.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
@@ -17,17 +17,48 @@ from cgqn_jax.simulators.narratives import NARRATIVES
 _SHOWN = 4  # scenes on the sheet
 
 
+class Scores(NamedTuple):
+  """What an evaluation finds.
+
+  metrics: {name: value}, means over scenes.
+  sheet: of samples, an image.
+  per_scene: {name: [V]} of V scenes, `example_id` among them, NaN where a
+    scene has no such score; `errors` of videos are [V, S], one a sample.
+  """
+
+  metrics: dict[str, Any]
+  sheet: np.ndarray
+  per_scene: dict[str, np.ndarray]
+
+
 def evaluate(
   model: Any, params: Any, config: ConfigDict, protocol: dict[str, Any]
-) -> tuple[dict[str, Any], np.ndarray]:
-  """All metrics as {name: value}, and the sheet of samples."""
+) -> Scores:
+  """All scores of videos."""
   keys = jax.random.split(jax.random.key(protocol['seed']), 2)
-  rows = _score_samples(model, params, config, protocol, keys[0])
+  rows, errors, ids = _score_samples(model, params, config, protocol, keys[0])
   sheet = _sheet(model, params, config, protocol, keys[0])
-  metrics = _average([row for row, _ in rows])
-  metrics['mse_by_frame'] = np.mean([curve for _, curve in rows], 0).tolist()
-  metrics |= _score_bounds(model, params, config, protocol, keys[1])
-  return metrics, sheet
+  metrics = _average(rows)
+  best = [its[its.mean(-1).argmin()] for its in errors]
+  metrics['mse_by_frame'] = np.mean(best, 0).tolist()
+  bounds = _score_bounds(model, params, config, protocol, keys[1])
+  metrics |= _summary_of_bounds(bounds, config, protocol)
+  return Scores(
+    metrics,
+    sheet,
+    {'example_id': np.array(ids), 'errors': np.array(errors).mean(-1)}
+    | columns(rows)
+    | bounds,
+  )
+
+
+def columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+  """{name: [V]} of a row a scene; NaN where it has no such score."""
+  names = dict.fromkeys(name for row in rows for name in row)
+  return {
+    name: np.array([row.get(name) for row in rows], np.float64)
+    for name in names
+  }
 
 
 def _countable(config: ConfigDict) -> bool:
@@ -64,9 +95,9 @@ def _futures(
 
 def _score_samples(
   model: Any, params: Any, config: ConfigDict, protocol: dict, key: Any
-) -> list[tuple[dict[str, Any], np.ndarray]]:
-  """A row of scores for each scene, and its error frame by frame."""
-  rows = []
+) -> tuple[list[dict[str, Any]], list[np.ndarray], list[int]]:
+  """Of each scene: scores, errors [S, T] of its samples, its example id."""
+  rows, errors, ids = [], [], []
   num_scenes, size = protocol['num_scenes'], protocol['batch_size']
   split, num_samples = protocol['split'], protocol['num_samples']
   batches = data.test_batches(config, split, num_scenes, size)
@@ -78,17 +109,18 @@ def _score_samples(
     )
     similarity = np.asarray(evaluation.ssim(drawn.best, batch.target.frames))
     for b in np.flatnonzero(batch.weight):
-      errors = drawn.errors[:, b]
-      row = _sample_scores(errors, similarity[b], drawn.variance[b])
+      errors.append(drawn.errors[:, b])
+      ids.append(int(batch.example_id[b]))
+      row = _sample_scores(errors[-1], similarity[b], drawn.variance[b])
       row |= _copy_last(config, batch, b)
       if counts[b]:
         its = futures[b, : counts[b]]
         row |= judge.judge(drawn.distances[:, b, : counts[b]], its)
         row |= judge.anchors(its, best_of(num_samples))
-      rows.append((row, errors[errors.mean(-1).argmin()]))
+      rows.append(row)
     bar.update(int(np.sum(batch.weight)))
   bar.close()
-  return rows
+  return rows, errors, ids
 
 
 def best_of(num_samples: int) -> list[int]:
@@ -126,7 +158,7 @@ def _copy_last(config: ConfigDict, batch: Any, b: int) -> dict[str, float]:
 
 def _score_bounds(
   model: Any, params: Any, config: ConfigDict, protocol: dict, key: Any
-) -> dict[str, float]:
+) -> dict[str, np.ndarray]:
   """Bounds over num_targets hidden frames at the schedule's final variance."""
   variance = protocol['pixel_variance']
   num_targets, size = protocol['num_targets'], protocol['batch_size']
@@ -143,14 +175,24 @@ def _score_bounds(
     rows.append(np.stack(its)[:, real])
     bar.update(int(real.sum()))
   bar.close()
-  _, kl, elbo, weighted = np.concatenate(rows, axis=1).mean(1).tolist()
-  dimensions = num_targets * 3 * config.data.frame_size**2
+  _, kl, elbo, weighted = np.concatenate(rows, axis=1)
   return {
     'negative_elbo': -elbo,
-    'negative_elbo_per_target': -elbo / num_targets,
-    'bits_per_dimension': evaluation.bits_per_dimension(-elbo, dimensions),
     'negative_importance_weighted': -weighted,
     'kl': kl,
+  }
+
+
+def _summary_of_bounds(
+  bounds: dict[str, np.ndarray], config: ConfigDict, protocol: dict
+) -> dict[str, float]:
+  """Means over scenes, and what follows of them."""
+  means = {name: float(values.mean()) for name, values in bounds.items()}
+  num_targets, nats = protocol['num_targets'], means['negative_elbo']
+  dimensions = num_targets * 3 * config.data.frame_size**2
+  return means | {
+    'negative_elbo_per_target': nats / num_targets,
+    'bits_per_dimension': evaluation.bits_per_dimension(nats, dimensions),
   }
 
 

@@ -8,6 +8,10 @@ in a workdir <out>/<model>-<variant>-seed<k> of its own, then writes
 <out>/runs.jsonl (a row a run) and <out>/table.md. Finished runs are passed
 over; a run that fails is named, and the others go on. --list shows the runs.
 
+With --tune, beforehand: trials of settings in <out>/trials, as many of each
+model, on validation scenes; what they choose is in <out>/chosen.json, and the
+runs take it from there. --list, --run and --summary go with it.
+
 On a cluster each is a job of its own (SLURM; --list says how many there are):
 
   sbatch --array=1-32 --gres=gpu:1 --signal=TERM@120 --wrap 'srun python \
@@ -36,8 +40,11 @@ from cgqn_jax import (
   commands,
   comparison,
   comparison_tables,
+  difference_table,
+  experiment,
+  trials,
 )
-from cgqn_jax.comparison import Run
+from cgqn_jax.experiment import Run
 from cgqn_jax.workdir import replace_text
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -47,10 +54,13 @@ _OUT = flags.DEFINE_string('out', None, 'Folder of the experiment.')
 _LIST = flags.DEFINE_bool('list', False, 'Only list the runs, and how far.')
 _RUN = flags.DEFINE_integer('run', None, 'Only this one, as --list numbers.')
 _SUMMARY = flags.DEFINE_bool('summary', False, 'Only the tables.')
+_TUNE = flags.DEFINE_bool(
+  'tune', False, 'Choose settings: trials, on validation scenes alone.'
+)
 
 
-def plan(config: ConfigDict) -> list[Run]:
-  """The runs of an experiment, from its config and those it names."""
+def plan(config: ConfigDict, out: pathlib.Path) -> list[Run]:
+  """The runs of an experiment, or with --tune its trials."""
   if not pathlib.Path(config.base).is_file():
     raise ValueError(
       f'base is {config.base!r}, and there is no such file here; start from '
@@ -59,9 +69,16 @@ def plan(config: ConfigDict) -> list[Run]:
   get_config = runpy.run_path(config.base)['get_config']
   variances = {
     name: get_config(config.models[name].arguments).pixel_variance['values']
-    for name in comparison.compared(config)
+    for name in experiment.compared(config)
   }
-  return comparison.runs(config, variances)
+  if _TUNE.value:
+    return trials.runs(config, variances)
+  chosen = trials.overrides(trials.read(config, out))
+  if chosen:
+    print(f'settings chosen by trials, from {out / trials.CHOSEN}:')
+  for name in experiment.compared(config) if chosen else ():
+    print(f'  {name}: {chosen[name] or "the preset as it is"}')
+  return experiment.runs(config, variances, chosen)
 
 
 def call(script: str, arguments: list[str]) -> None:
@@ -96,26 +113,42 @@ def call(script: str, arguments: list[str]) -> None:
 
 
 def execute(config: ConfigDict, run: Run, out: pathlib.Path) -> None:
-  """Trains and evaluates one run, from where it stands."""
+  """Trains and evaluates one run or trial, from where it stands."""
   workdir = out / run.name
-  call('train.py', [*run.flags, f'--workdir={workdir}'])
-  step = max(comparison.checkpoint_steps(workdir), default=0)
-  if step < config.num_steps:
+  try:
+    call('train.py', [*run.flags, f'--workdir={workdir}'])
+  except subprocess.CalledProcessError as error:
+    if error.returncode == commands.DIVERGED:
+      experiment.record_divergence(config, run, out)
+    raise
+  step = max(experiment.checkpoint_steps(workdir), default=0)
+  if step < run.num_steps:
     raise commands.Stopped(
-      f'{run.name} at update {step:,} of {config.num_steps:,}'
+      f'{run.name} at update {step:,} of {run.num_steps:,}'
     )
-  settings = config.evaluation.to_dict()
-  its = [f'--{name}={value}' for name, value in settings.items()]
-  call('evaluate.py', [f'--workdir={workdir}', *its])
-  asked = comparison.asked(config, run)
+  evaluate(workdir, 'validation', experiment.on_validation(config))
+  if run.trial is not None:
+    trials.record(config, run, out)
+    return
+  evaluate(workdir, 'eval', config.evaluation.to_dict())
+  asked = experiment.asked(config, run)
   checkpoint_curve.write(workdir, asked, config.curve.points)
+
+
+def evaluate(workdir: pathlib.Path, folder: str, settings: dict) -> None:
+  """Runs experiments/evaluate.py into a folder of the workdir."""
+  its = [f'--{name}={value}' for name, value in settings.items()]
+  out = f'--out={workdir / folder}'
+  call('evaluate.py', [f'--workdir={workdir}', out, *its])
 
 
 def execute_all(
   config: ConfigDict, runs: list[Run], out: pathlib.Path
 ) -> list[str]:
   """Every unfinished run, each as `--run` does it; the names that failed."""
-  todo = [r for r in runs if not comparison.state(config, r, out).finished]
+  states = {run.name: experiment.state(config, run, out) for run in runs}
+  ended = {n for n, its in states.items() if its.finished or its.diverged}
+  todo = [run for run in runs if run.name not in ended]
   before, failed, times = len(runs) - len(todo), [], []
   for place, run in enumerate(todo):
     notes = [f'{before + len(times)} finished']
@@ -137,7 +170,7 @@ def execute_all(
 
 def summarise(config: ConfigDict, runs: list[Run], out: pathlib.Path) -> None:
   """Writes rows and tables of the finished runs, and names the others."""
-  states = {run.name: comparison.state(config, run, out) for run in runs}
+  states = {run.name: experiment.state(config, run, out) for run in runs}
   finished = [run for run in runs if states[run.name].finished]
   missing = {
     run.name: states[run.name].text for run in runs if run not in finished
@@ -146,12 +179,20 @@ def summarise(config: ConfigDict, runs: list[Run], out: pathlib.Path) -> None:
     raise ValueError(f'none of the {len(runs)} runs in {out} is finished')
   rows = [comparison.row(run, out) for run in finished]
   rows = comparison.choose(rows, config.chosen_share, config.chosen_from)
-  curves = {run.name: comparison.read_curve(out / run.name) for run in finished}
-  text, summary = comparison_tables.tables(rows, curves)
+  curves = {run.name: experiment.read_curve(out / run.name) for run in finished}
+  scenes = {
+    run.name: comparison.read_per_scene(out / run.name) for run in finished
+  }
+  diverged = [run.model for run in runs if states[run.name].diverged]
+  text, summary = comparison_tables.tables(rows, curves, diverged)
+  apart, differences = difference_table.table(rows, scenes)
+  chosen = trials.read(config, out)
+  settings = [trials.table(chosen)] if chosen else []
   lines = [f'missing: {name}: {its}' for name, its in missing.items()]
   lines.insert(0, f'{len(finished)} of {len(runs)} runs are finished.')
   command = shlex.join(['experiments/compare.py', *sys.argv[1:]])
-  text = '\n\n'.join([f'`python {command}`', '\n'.join(lines), text])
+  parts = [f'`python {command}`', '\n'.join(lines), text, apart, *settings]
+  text = '\n\n'.join(parts)
   comparison.write_rows(out, rows)
   replace_text(out / 'table.md', text + '\n')
   result = {
@@ -159,23 +200,31 @@ def summarise(config: ConfigDict, runs: list[Run], out: pathlib.Path) -> None:
     'runs': [run.name for run in runs],
     'missing': missing,
     'summary': summary,
+    'differences': differences,
+    'chosen': chosen,
   }
   replace_text(out / 'comparison.json', json.dumps(result, indent=2) + '\n')
   print(f'{text}\n\nwrote {out}/table.md, runs.jsonl and comparison.json')
+
+
+def choose(config: ConfigDict, runs: list[Run], out: pathlib.Path) -> None:
+  """Writes which trial of each model is best, and prints all."""
+  print(trials.table(trials.choose(config, runs, out)))
+  print(f'\nwrote {out / trials.CHOSEN}; without --tune, the runs take it')
 
 
 def show(config: ConfigDict, runs: list[Run], out: pathlib.Path) -> None:
   """Prints number, name and state of every run."""
   width = max(len(run.name) for run in runs)
   for run in runs:
-    state = comparison.state(config, run, out)
+    state = experiment.state(config, run, out)
     print(f'{run.number:4}  {run.name:{width}}  {state.text}')
 
 
 def run() -> None:
   """Reads the flags and does what they say."""
   config, out = _CONFIG.value, pathlib.Path(_OUT.value)
-  runs = plan(config)
+  runs = plan(config, out)
   if _LIST.value:
     show(config, runs, out)
   elif _RUN.value is not None:
@@ -186,7 +235,7 @@ def run() -> None:
     execute(config, runs[_RUN.value - 1], out)
   else:
     failed = [] if _SUMMARY.value else execute_all(config, runs, out)
-    summarise(config, runs, out)
+    (choose if _TUNE.value else summarise)(config, runs, out)
     if failed:
       sys.exit(f'error: {len(failed)} runs failed: {", ".join(failed)}')
 

@@ -2,10 +2,10 @@ r"""Scores a trained model on held-out scenes: one table, one JSON, one sheet.
 
   python experiments/evaluate.py --workdir=W
 
-Writes W/eval/metrics.json and W/eval/samples.png. Every number carries its
-protocol. The simulator judges the samples of narratives whose futures can be
-counted, and of dice; beside each score stands what trivial and perfect
-predictors get.
+Writes W/eval/metrics.json, W/eval/samples.png and, for intervals over scenes,
+W/eval/per_scene.npz. Every number carries its protocol. The simulator judges
+the samples of narratives whose futures can be counted, and of dice; beside each
+score stands what trivial and perfect predictors get.
 """
 
 import datetime
@@ -15,9 +15,12 @@ from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict
+import numpy as np
 
 from cgqn_jax import (
+  baselines,
   commands,
+  data,
   dice_scoring,
   hidden_side,
   models,
@@ -54,6 +57,9 @@ _SOURCE = flags.DEFINE_enum(
   ['tfds', 'simulator', 'folder', 'gqn'],
   'Read scenes from here instead of where training read them.',
 )
+_CONTEXT = flags.DEFINE_string(
+  'context', None, 'Frames of a video that the model sees, as 0,5 or 0:6.'
+)
 _OVERWRITE = flags.DEFINE_bool(
   'overwrite', False, 'Evaluate again even if this evaluation is there.'
 )
@@ -76,6 +82,27 @@ def _judged(config: ConfigDict) -> dict[str, Any]:
   }
 
 
+def see(config: ConfigDict, text: str) -> None:
+  """Makes these frames the context; ValueError if the model cannot."""
+  its = config.data
+  if its.protocol == 'hidden_side':
+    raise ValueError(
+      '--context is of videos; the context of dice shows three sides of four'
+    )
+  frames = commands.parse_frames(text, 'context', its.num_frames)
+  its.test_context = tuple(frames)
+  if its.protocol == 'sequence':
+    times = np.array(frames).reshape((1, -1, 1)) / (its.num_frames - 1)
+    baselines.check_sequential(times, times, its.num_frames, queries=True)
+    if len(frames) > its.max_context:
+      raise ValueError(
+        f'--context={text} has {len(frames)} frames; {config.model.name} was '
+        f'trained on {its.max_context} and reads no more'
+      )
+    its.max_context, its.num_targets = len(frames), its.num_frames - len(frames)
+  data.check_protocol(config)
+
+
 def run() -> None:
   """Reads the flags, evaluates, prints and writes; or says that it is done."""
   step = models.parse_step(_STEP.value)
@@ -83,6 +110,8 @@ def run() -> None:
   model, params, config = models.load(workdir, step)
   if _SOURCE.value:
     config.data.source = _SOURCE.value
+  if _CONTEXT.value is not None:
+    see(config, _CONTEXT.value)
   scorer, table = scoring, tables.videos
   if config.data.protocol == 'hidden_side':
     scorer, table = dice_scoring, tables.dice
@@ -103,25 +132,26 @@ def run() -> None:
     **_judged(config),
   }
   out = pathlib.Path(_OUT.value or workdir / 'eval')
-  path = out / 'metrics.json'
-  if path.exists() and not _OVERWRITE.value:
+  path, arrays = out / 'metrics.json', out / 'per_scene.npz'
+  if path.exists() and arrays.exists() and not _OVERWRITE.value:
     there = json.loads(path.read_text())
     if there.get('protocol') == protocol:
       print(table(there['metrics'], protocol))
       print(f'\nthis evaluation was already in {path}')
       return
-  metrics, sheet = scorer.evaluate(model, params, config, protocol)
+  scores = scorer.evaluate(model, params, config, protocol)
   out.mkdir(parents=True, exist_ok=True)
-  pictures.save_png(out / 'samples.png', sheet)
+  pictures.save_png(out / 'samples.png', scores.sheet)
+  np.savez_compressed(arrays, **scores.per_scene)
   result = {
-    'metrics': metrics,
+    'metrics': scores.metrics,
     'protocol': protocol,
     'versions': versions(),
     'date': datetime.date.today().isoformat(),
   }
   replace_text(path, json.dumps(result, indent=2) + '\n')
-  print(table(metrics, protocol))
-  print(f'\nwrote {path} and {out / "samples.png"}')
+  print(table(scores.metrics, protocol))
+  print(f'\nwrote {path}, {arrays} and {out / "samples.png"}')
 
 
 if __name__ == '__main__':

@@ -23,6 +23,7 @@ from cgqn_jax import (
   comparison,
   comparison_tables,
   consistency_tables,
+  experiment,
   figure_samples,
   number_figures,
   plots,
@@ -66,7 +67,7 @@ def curves_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
   """Their curves over training, by the names of the runs."""
   folder = pathlib.Path(_RUNS.value)
   return {
-    row['run']: comparison.read_curve(folder / row['run']) for row in rows
+    row['run']: experiment.read_curve(folder / row['run']) for row in rows
   }
 
 
@@ -219,7 +220,7 @@ def run() -> None:
       )
   if _RUNS.value:
     path = pathlib.Path(_RUNS.value) / 'comparison.json'
-    for name, state in comparison.read_json(path)['missing'].items():
+    for name, state in experiment.read_json(path)['missing'].items():
       print(f'missing: {name}: {state}')
   failed = []
   for name in asked:

@@ -71,29 +71,6 @@ _FPS = flags.DEFINE_float(
 _OUT = flags.DEFINE_string('out', 'samples.gif', 'Picture to write.')
 
 
-def parse_frames(text: str, flag: str, count: int) -> list[int]:
-  """'0,5' or '0:21' or '0:21:5' or a mixture -> indices below `count`."""
-  frames = []
-  for part in filter(None, text.split(',')):
-    try:
-      numbers = [int(number) for number in part.split(':')]
-    except ValueError:
-      raise ValueError(
-        f'--{flag}={text}: {part!r} is no frame; give 3 or 0:21 or 0:21:5'
-      ) from None
-    if len(numbers) > 3 or numbers[2:] == [0]:
-      raise ValueError(
-        f'--{flag}={text}: {part!r} is no range; give 0:21 or 0:21:5'
-      )
-    frames += numbers if len(numbers) == 1 else range(*numbers)
-  for frame in frames:
-    if not 0 <= frame < count:
-      raise ValueError(
-        f'--{flag}={text}: there is no {frame}; it must be 0 to {count - 1}'
-      )
-  return frames
-
-
 def outside_training(config: ConfigDict, context: list[int]) -> str | None:
   """Says so when a model was never trained on such a context."""
   d = config.data
@@ -126,7 +103,9 @@ def contexts(
 ) -> list[list[int]]:
   """The context of every scene: --context, or that of the tables."""
   if _CONTEXT.value is not None:
-    given = parse_frames(_CONTEXT.value, 'context', config.data.num_frames)
+    given = commands.parse_frames(
+      _CONTEXT.value, 'context', config.data.num_frames
+    )
     return [given] * len(scenes)
   if config.data.protocol != 'hidden_side':
     return [list(config.data.test_context)] * len(scenes)
@@ -188,10 +167,10 @@ def draw() -> None:
     config.data.source = _SOURCE.value
   queries = list(range(config.data.num_frames))
   if _QUERIES.value is not None:
-    queries = parse_frames(_QUERIES.value, 'queries', len(queries))
+    queries = commands.parse_frames(_QUERIES.value, 'queries', len(queries))
   if not queries:
     raise ValueError('--queries names no frame')
-  scenes = parse_frames(_SCENES.value, 'scenes', 10**9)
+  scenes = commands.parse_frames(_SCENES.value, 'scenes', 10**9)
   if not scenes:
     raise ValueError('--scenes names no scene')
   seen = contexts(config, _SPLIT.value, scenes)

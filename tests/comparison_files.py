@@ -5,8 +5,9 @@ import json
 import pathlib
 
 from ml_collections import ConfigDict
+import numpy as np
 
-from cgqn_jax import comparison
+from cgqn_jax import experiment as experiment_lib
 from configs import dice
 
 VERSIONS = {
@@ -45,9 +46,20 @@ def video_metrics(best: float) -> dict:
   }  # fmt: skip
 
 
+def per_scene(metrics: dict, scenes: int = 50) -> dict[str, np.ndarray]:
+  """Scenes of one spread around the metrics; the same ones for all runs."""
+  hard = np.linspace(-1e-3, 1e-3, scenes)
+  arrays = {
+    name: metrics[name] + hard
+    for name in metrics
+    if name.startswith('best_of_') or name == 'negative_elbo'
+  }
+  return arrays | {'example_id': np.arange(scenes)}
+
+
 def finish(
   config: ConfigDict,
-  run: comparison.Run,
+  run: experiment_lib.Run,
   out: pathlib.Path,
   metrics: dict,
   validation_loss: float,
@@ -55,7 +67,8 @@ def finish(
 ) -> None:
   """A trained and evaluated run: 4 points, metrics as given at the last."""
   workdir, last = out / run.name, config.num_steps
-  (workdir / 'eval').mkdir(parents=True)
+  for folder in ('eval', 'validation'):
+    (workdir / folder).mkdir(parents=True)
   steps = [last // 4, last // 2, 3 * last // 4, last]
   for step in steps:
     (workdir / 'checkpoints' / str(step)).mkdir(parents=True)
@@ -72,6 +85,8 @@ def finish(
   result = {'metrics': metrics, 'protocol': protocol, 'versions': VERSIONS}
   result['date'] = '2020-01-02'
   (workdir / 'eval/metrics.json').write_text(json.dumps(result))
+  (workdir / 'validation/metrics.json').write_text(json.dumps(result))
+  np.savez(workdir / 'eval/per_scene.npz', **per_scene(metrics))
   names = [n for n in metrics if n in ('negative_elbo', 'kl', 'best_of_30')]
   points = [
     {'step': step, 'train_seconds': seconds * step / last}
@@ -82,7 +97,7 @@ def finish(
   its = {'num_draws': 4, 'num_samples': 30, 'num_scenes': 200}
   curve = {
     'num_steps': last, 'points': points, 'parameters': 1000,
-    'flops_per_update': 10**9, 'asked': comparison.asked(config, run),
+    'flops_per_update': 10**9, 'asked': experiment_lib.asked(config, run),
     'protocol': its | {'split': 'test', 'num_targets': 3},
   }  # fmt: skip
   (workdir / 'eval/curve.json').write_text(json.dumps(curve))
@@ -97,13 +112,13 @@ def finish(
 def experiment(
   config: ConfigDict,
   out: pathlib.Path,
-  metrics: Callable[[comparison.Run], dict],
+  metrics: Callable[[experiment_lib.Run], dict],
   unfinished: tuple[str, ...] = (),
-) -> list[comparison.Run]:
+) -> list[experiment_lib.Run]:
   """All runs of a config finished, but for some; seed 0 validates best."""
   values = dice.get_config('preset=small').pixel_variance['values']
   values = dict.fromkeys(config.models, values)
-  runs = comparison.runs(config, values)
+  runs = experiment_lib.runs(config, values)
   for run in runs:
     if run.name not in unfinished:
       finish(config, run, out, metrics(run), -10.0 + run.seed)

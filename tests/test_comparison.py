@@ -1,6 +1,5 @@
 """Runs of an experiment: which there are, how far, chosen how, read how."""
 
-import numpy as np
 import pytest
 
 from cgqn_jax import (
@@ -8,6 +7,7 @@ from cgqn_jax import (
   comparison,
   comparison_tables,
   consistency_tables,
+  experiment,
 )
 from configs import comparison as videos
 from configs import dice, dice_comparison, narratives
@@ -28,7 +28,7 @@ def dice_metrics(run):
 
 def test_runs_differ_in_model_seed_and_the_last_variance_alone(small):
   values = {'cgqn': (0.04, 0.005, 0.02), 'gqn': (0.04, 0.005, 0.02)}
-  runs = comparison.runs(small, values)
+  runs = experiment.runs(small, values)
   assert [run.name for run in runs] == [
     'cgqn-variance0.01-seed0', 'gqn-variance0.01-seed0',
     'cgqn-variance0.02-seed0', 'gqn-variance0.02-seed0',
@@ -52,9 +52,9 @@ def test_runs_differ_in_model_seed_and_the_last_variance_alone(small):
 
 def test_a_further_seed_renumbers_nothing(small):
   values = dict.fromkeys(small.models, (1.0,))
-  before = comparison.runs(small, values)
+  before = experiment.runs(small, values)
   small.seeds = (0, 1, 2)
-  assert comparison.runs(small, values)[: len(before)] == before
+  assert experiment.runs(small, values)[: len(before)] == before
 
 
 def test_the_paper_has_four_runs_at_four_variances():
@@ -63,7 +63,7 @@ def test_the_paper_has_four_runs_at_four_variances():
     name: dice.get_config(its.arguments).pixel_variance['values']
     for name, its in config.models.items()
   }
-  runs = comparison.runs(config, values)
+  runs = experiment.runs(config, values)
   assert len(runs) == 2 * 4 * 4
   schedules = {flag for run in runs for flag in run.flags if 'variance' in flag}
   assert '--config.pixel_variance.values=2,0.2,0.4,0.9' in schedules
@@ -73,13 +73,13 @@ def test_the_paper_has_four_runs_at_four_variances():
 
 def test_the_videos_have_one_row_whose_renderer_sees_the_context():
   config = videos.get_config('preset=small')
-  names = comparison.compared(config)
+  names = experiment.compared(config)
   assert names == ['sssm', 'sv2p', 'cdna', 'gqn', 'cgqn', 'cgqn_context']
   assert len(config.seeds) >= 3
   values = dict.fromkeys(names, (1.0,))
   seeing = {
     run.model
-    for run in comparison.runs(config, values)
+    for run in experiment.runs(config, values)
     if '--config.model.renderer_sees_context=True' in run.flags
   }
   assert seeing == {'cgqn_context'}
@@ -98,26 +98,32 @@ def test_the_videos_have_one_row_whose_renderer_sees_the_context():
 def test_mistakes(small, field, value, message):
   small[field] = value
   with pytest.raises(ValueError, match=message) as error:
-    comparison.runs(small, dict.fromkeys(small.models, (1.0,)))
+    experiment.runs(small, dict.fromkeys(small.models, (1.0,)))
   assert '\n' not in str(error.value)
 
 
 def test_states(small, tmp_path):
   name = 'cgqn-variance0.01-seed0'
   runs = comparison_files.experiment(small, tmp_path, dice_metrics, (name,))
-  states = [comparison.state(small, run, tmp_path) for run in runs]
-  assert states[0] == (0, False, 'not started')
-  assert states[1:] == [(1500, True, 'finished')] * 7
+  states = [experiment.state(small, run, tmp_path) for run in runs]
+  assert states[0][:3] == (0, False, 'not started')
+  assert [its[:3] for its in states[1:]] == [(1500, True, 'finished')] * 7
   (tmp_path / name / 'checkpoints' / '188').mkdir(parents=True)
   # A checkpoint that is being written is none yet.
   (tmp_path / name / 'checkpoints' / '376.orbax-checkpoint-tmp').mkdir()
-  state = comparison.state(small, runs[0], tmp_path)
-  assert state == (188, False, 'update 188 of 1,500')
+  state = experiment.state(small, runs[0], tmp_path)
+  assert state[:3] == (188, False, 'update 188 of 1,500')
   (tmp_path / name / 'checkpoints' / '1500').mkdir()
-  assert not comparison.state(small, runs[0], tmp_path).finished
+  assert not experiment.state(small, runs[0], tmp_path).finished
+  # Nor is a run finished whose scenes have no scores of their own.
+  (tmp_path / runs[2].name / experiment.PER_SCENE).unlink()
+  state = experiment.state(small, runs[2], tmp_path)
+  assert (state.finished, state.text) == (False, 'trained, not evaluated')
+  experiment.record_divergence(small, runs[0], tmp_path)
+  assert experiment.state(small, runs[0], tmp_path).diverged
   # What was evaluated otherwise is not taken for this.
   small.evaluation.num_samples = 7
-  state = comparison.state(small, runs[1], tmp_path)
+  state = experiment.state(small, runs[1], tmp_path)
   assert (state.finished, state.text[-14:]) == (False, 'other settings')
 
 
@@ -159,7 +165,7 @@ def rows_of(config, tmp_path, metrics):
   runs = comparison_files.experiment(config, tmp_path, metrics)
   rows = [comparison.row(run, tmp_path) for run in runs]
   rows = comparison.choose(rows, config.chosen_share, config.chosen_from)
-  return rows, {r.name: comparison.read_curve(tmp_path / r.name) for r in runs}
+  return rows, {r.name: experiment.read_curve(tmp_path / r.name) for r in runs}
 
 
 def test_the_table_of_consistency(small, tmp_path):
@@ -200,20 +206,40 @@ def test_the_table_of_videos_counts_failures(tmp_path):
   text, summary = comparison_tables.tables(rows, curves)
   assert summary['cgqn']['failed'] == 0 and summary['sv2p']['failed'] == 1
   assert summary['sv2p']['best_of_30']['mean'] == pytest.approx(0.010)
-  assert '| sv2p | 2 | 1 | 10.00 ± 2.83 |' in text
-  assert '| copy last frame |  |  | 11.00 |' in text
-  assert comparison_tables.failed(rows[0] | {'kl': 0.05}, 'best_of_30')
-  assert not comparison_tables.failed(rows[0] | {'kl': 0.0}, 'best_of_30')
+  # t = 12.7 for two runs, so 12.7 * 2.83 / sqrt(2).
+  assert '| sv2p | 2 | 1 | 10.00 ± 2.83 | 25.41 |' in text
+  assert '| sv2p-seed1 | 3,000 | 100 | -9.00 |  | worse than copying |' in text
+  # A run that diverged has no numbers, and has failed.
+  text, summary = comparison_tables.tables(rows, curves, ['sv2p'])
+  assert '| sv2p | 3 | 2 | 10.00 ± 2.83 |' in text
+  assert summary['sv2p']['diverged'] == 1 and summary['cgqn']['diverged'] == 0
+  assert '| copy last frame |  |  | 11.00 |  | 11.00 |' in text
+
+
+def test_a_run_fails_on_validation_scenes_alone():
+  row = {
+    'protocol_model': 'gqn', 'validation_kl': 5.0, 'best_of_30': 0.02,
+    'validation_best_of_10': 0.02, 'validation_best_of_30': 0.01,
+    'validation_copy_last_frame': 0.011, 'copy_last_frame': 0.011, 'kl': 0.0,
+  }  # fmt: skip
+  row['best_of_10'] = 0.02
+  assert comparison.failure(row) is None
+  assert comparison.failure(row | {'validation_kl': 0.099}) == 'KL 0.099'
+  # CDNA has no latent whose KL could tell.
+  cdna = row | {'validation_kl': 0.0, 'protocol_model': 'cdna'}
+  assert comparison.failure(cdna) is None
+  worse = row | {'validation_best_of_30': 0.012}
+  assert comparison.failure(worse) == 'worse than copying'
 
 
 def test_equal_budgets_read_the_dearer_run_earlier(tmp_path):
   config = videos.get_config('preset=small').unlock()
   config.compared, config.seeds, config.num_steps = 'cgqn,sv2p', (0,), 400
-  runs = comparison.runs(config, dict.fromkeys(config.models, (1.0,)))
+  runs = experiment.runs(config, dict.fromkeys(config.models, (1.0,)))
   for run, seconds in zip(runs, (100.0, 180.0), strict=True):
     metrics = comparison_files.video_metrics(0.008)
     comparison_files.finish(config, run, tmp_path, metrics, 0.0, seconds)
-  curves = {r.name: comparison.read_curve(tmp_path / r.name) for r in runs}
+  curves = {r.name: experiment.read_curve(tmp_path / r.name) for r in runs}
   slow = curves['sv2p-seed0']
   # Its points cost 45, 90, 135 and 180 seconds.
   assert comparison_tables.at_budget(slow, 'seconds', 100.0)['step'] == 200
@@ -227,17 +253,6 @@ def test_equal_budgets_read_the_dearer_run_earlier(tmp_path):
   assert '| sv2p | 1 | 8.00 | 12.00 † | 8.00 |' in text
   assert '400 updates, 100 seconds, 4e+11 FLOPs' in text
   assert 'whose schedules were not made for' in text
-
-
-def test_bootstrap_interval():
-  values = np.random.default_rng(1).normal(5.0, 1.0, 100)
-  low, high = comparison.interval(values)
-  # 1.96 standard errors of 0.1 to both sides.
-  assert low < values.mean() < high and high - low == pytest.approx(
-    0.36, abs=0.06
-  )
-  assert comparison.interval([3.0]) == (3.0, 3.0)
-  assert comparison.interval(values) == (low, high)
 
 
 def test_training_seconds_integrate_the_speeds():

@@ -97,7 +97,7 @@ def protocol(**changes) -> dict:
 @pytest.fixture
 def metrics(config, renders, rendered_once) -> dict:
   """Of whole triples, in batches of 2: the last one is filled up."""
-  scores, sheet = dice_scoring.evaluate(
+  scores, sheet, _ = dice_scoring.evaluate(
     Painter(renders, False), None, config, protocol(batch_size=2)
   )
   assert sheet.dtype == np.uint8 and sheet.std() > 5
@@ -131,7 +131,7 @@ def test_whole_triples(metrics):
 
 
 def test_views_of_different_digits(config, renders, metrics):
-  factored, _ = dice_scoring.evaluate(
+  factored, *_ = dice_scoring.evaluate(
     Painter(renders, True), None, config, protocol()
   )
   assert factored['agreement'] == factored['class_agreement'] == 0
@@ -142,7 +142,7 @@ def test_views_of_different_digits(config, renders, metrics):
 
 
 def test_batches_change_nothing(config, renders, metrics):
-  other, _ = dice_scoring.evaluate(
+  other, *_ = dice_scoring.evaluate(
     Painter(renders, False), None, config, protocol()
   )
   errors, its = metrics.pop('standard_errors'), other.pop('standard_errors')
@@ -206,7 +206,7 @@ def test_models(config, make_params, name):
   config.data.frame_size = 16
   config.model.update(nf_to_hidden=4, nf_enc=5, nf_to_obs=4, nf_dec=4, kernel=3)
   model = models.build(config)
-  metrics, _ = dice_scoring.evaluate(
+  metrics, *_ = dice_scoring.evaluate(
     model, make_params(model), config, protocol(num_samples=10)
   )
   json.dumps(metrics)

@@ -5,16 +5,12 @@ import numpy as np
 import optax
 import pytest
 
-from cgqn_jax import baselines, data
-from cgqn_jax.baselines import sequential
-from cgqn_jax.types import Batch
-from configs import narratives
+from cgqn_jax import baselines
 from tests.sequential_models import (
   CONTEXT,
   FRAMES,
   NAMES,
   make_model,
-  make_networks,
 )
 
 KEY = jax.random.key(7)
@@ -104,22 +100,6 @@ def test_wrong_shapes_are_named(batch):
     jax.eval_shape(model.loss, params, KEY, short, 0)
 
 
-def eight_videos(narrative, size=32):
-  """Eight whole videos of a narrative, as a batch of a sequential model."""
-  config = narratives.get_config(f'preset=smoke,narrative={narrative}')
-  config.unlock()
-  config.data.source, config.data.frame_size = 'simulator', size
-  scenes = data.whole_scenes(config, 'train', range(8))
-  return Batch(
-    context=jax.tree.map(lambda x: x[:, :6], scenes),
-    context_mask=np.ones((8, 6), bool),
-    target=jax.tree.map(lambda x: x[:, 6:], scenes),
-    target_mask=np.ones((8, scenes.views.shape[1] - 6), bool),
-    weight=np.ones(8, np.float32),
-    example_id=np.arange(8, dtype=np.int32),
-  )
-
-
 def train(params, gradient, batch, num_steps, learning_rate=1e-3):
   """Adam on one batch; parameters and the errors of all updates."""
   schedule = optax.cosine_decay_schedule(learning_rate, num_steps)
@@ -147,23 +127,3 @@ def test_training_lowers_the_error(name, batch):
   gradient = jax.jit(jax.value_and_grad(model.loss, has_aux=True))
   _, errors = train(model.init(KEY), gradient, batch, 12, 1e-2)
   assert np.mean(errors[-3:]) < 0.95 * np.mean(errors[:3])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('name', NAMES)
-def test_overfits_eight_videos(name):
-  """To an MSE of less than 1e-3, by the posterior's latents where drawn."""
-  batch = eight_videos('traveling_salesman')
-  frames = batch.context.views.shape[1] + batch.target.views.shape[1]
-  width = baselines.WIDTHS[name, 32]['S']
-  networks = make_networks(name, 32, frames, width)
-  model = sequential.Sequential(
-    networks,
-    optax.constant_schedule(0.02),
-    truth=baselines.scheduled_sampling(2000, 0.06),
-  )
-  gradient = jax.jit(jax.value_and_grad(model.loss, has_aux=True))
-  params, _ = train(model.init(KEY), gradient, batch, 2000)
-  mean = jax.jit(model.reconstruct)(params, KEY, batch)
-  error = np.mean((mean - batch.target.frames / 255) ** 2)
-  assert error < 1e-3

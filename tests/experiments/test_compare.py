@@ -8,7 +8,15 @@ import sys
 import jax
 import pytest
 
-from cgqn_jax import checkpoint_curve, comparison, models, scoring
+from cgqn_jax import (
+  checkpoint_curve,
+  comparison,
+  experiment,
+  models,
+  scoring,
+  trials,
+)
+from configs import comparison as videos
 from configs import dice_comparison
 from tests import comparison_files
 
@@ -21,7 +29,7 @@ def dice_metrics(run):
 
 
 @pytest.fixture(scope='module')
-def experiment(tmp_path_factory):
+def seven(tmp_path_factory):
   """7 of 8 runs are there, and one in its middle."""
   out = tmp_path_factory.mktemp('experiment')
   config = dice_comparison.get_config('preset=small')
@@ -31,8 +39,8 @@ def experiment(tmp_path_factory):
   return out
 
 
-def test_list_and_summary(experiment, programs):
-  command = ['compare.py', SMALL, f'--out={experiment}']
+def test_list_and_summary(seven, programs):
+  command = ['compare.py', SMALL, f'--out={seven}']
   listed, summed = programs([[*command, '--list'], [*command, '--summary']])
   assert listed.code == 0, listed.err
   lines = [line.split() for line in listed.out.splitlines()]
@@ -41,12 +49,16 @@ def test_list_and_summary(experiment, programs):
   assert summed.code == 0, summed.err
   missing = 'missing: gqn-variance0.02-seed1: update 940 of 1,500'
   assert missing in summed.out and '7 of 8 runs are finished' in summed.out
-  rows = comparison.read_rows(experiment)
+  rows = comparison.read_rows(seven)
   assert len(rows) == 7 and sum(row['chosen'] for row in rows) == 4
-  text = (experiment / 'table.md').read_text()
-  assert missing in text and '| 0.01 | cgqn | 2 | -2994.20 ± 0.00 |' in text
-  result = json.loads((experiment / 'comparison.json').read_text())
+  text = (seven / 'table.md').read_text()
+  assert missing in text
+  assert '| 0.01 | cgqn - gqn | 2, 2 | -6.80 |' in text
+  assert '| 0.01 | cgqn | 2 | -2994.20 ± 0.00 |' in text
+  result = json.loads((seven / 'comparison.json').read_text())
   assert list(result['missing']) == ['gqn-variance0.02-seed1']
+  apart = result['differences'][0]
+  assert apart['high'] < 0 and apart['a'] == 'cgqn' and apart['replicated']
   assert result['summary']['0.01']['gain']['gain'] == pytest.approx(-6.8)
 
 
@@ -77,14 +89,43 @@ def test_the_curve_ends_with_the_number_of_the_table(finished):
   # 4, 8 and 12 were saved.
   assert [point['step'] for point in curve['points']] == [12]
   model, params, config = models.load(finished, 12)
-  metrics, _ = scoring.evaluate(model, params, config, table)
+  metrics = scoring.evaluate(model, params, config, table).metrics
   for name in ('negative_elbo', 'kl', 'best_of_3'):
     value = curve['points'][0][name]
     assert value == pytest.approx(metrics[name], rel=1e-5), name
   count = sum(x.size for x in jax.tree.leaves(params))
   assert curve['parameters'] == count and curve['flops_per_update'] > 0
-  assert comparison.read_curve(finished) == curve
-  (finished / comparison.CURVE).unlink()
+  assert experiment.read_curve(finished) == curve
+  (finished / experiment.CURVE).unlink()
+
+
+def test_trials_choose_and_the_runs_take_it(programs, tmp_path):
+  """Listed, chosen from what is there, and in the flags of the runs."""
+  config = videos.get_config('preset=small')
+  found = trials.runs(config, dict.fromkeys(config.models, (1.0,)))
+  command = ['compare.py', '--config=configs/comparison.py:preset=small',
+             f'--out={tmp_path}']  # fmt: skip
+  (early,) = programs([[*command, '--tune', '--summary']])
+  assert early.code == 1 and '18 of 18 trials are not finished' in early.err
+  for run in found:
+    workdir = tmp_path / run.name
+    (workdir / 'checkpoints' / '1000').mkdir(parents=True)
+    (workdir / 'validation').mkdir()
+    score = 0.01 - 1e-3 * (run.trial == 2)
+    result = {'metrics': {'best_of_30': score}, 'protocol': {}}
+    (workdir / experiment.VALIDATION).write_text(json.dumps(result))
+    trials.record(config, run, tmp_path)
+  listed, tuned, plain = programs(
+    [[*command, '--tune', '--list'], [*command, '--tune'], [*command, '--list']]
+  )
+  assert listed.code == 0 and 'trials/cgqn-2        finished' in listed.out
+  assert tuned.code == 0, tuned.err
+  assert (
+    '| sv2p | 2 | `learning_rate.values=0,1e-3,2.5e-5` | 9.000' in tuned.out
+  )
+  assert plain.code == 0, plain.err
+  assert 'cdna: learning_rate.values=0,1e-3,2.5e-5' in plain.out
+  assert '  1  sssm-seed0' in plain.out
 
 
 @pytest.mark.slow

@@ -2,7 +2,9 @@
 
 import json
 import math
+import shutil
 
+import numpy as np
 import pytest
 
 FLAGS = (
@@ -48,6 +50,21 @@ def test_metrics(finished, evaluated):
   assert (finished / 'eval' / 'samples.png').stat().st_size > 1000
 
 
+def test_scores_of_each_scene(finished, evaluated):
+  """Their means are the metrics; scenes are named, and their errors kept."""
+  result = json.loads((finished / 'eval' / 'metrics.json').read_text())
+  with np.load(finished / 'eval' / 'per_scene.npz') as arrays:
+    its = dict(arrays)
+  assert its['example_id'].tolist() == [0, 1, 2, 3]
+  assert its['errors'].shape == (4, 3)
+  np.testing.assert_allclose(its['errors'].mean(1), its['best_of_1'], rtol=1e-5)
+  np.testing.assert_allclose(its['errors'].min(1), its['best_of_3'], rtol=1e-5)
+  for name in ('best_of_3', 'negative_elbo', 'kl', 'copy_last_frame'):
+    assert its[name].shape == (4,)
+    mean = result['metrics'][name]
+    assert its[name].mean() == pytest.approx(mean, rel=1e-5), name
+
+
 def test_the_table_shows_them(finished, evaluated):
   result = json.loads((finished / 'eval' / 'metrics.json').read_text())
   out = evaluated[0].out
@@ -72,6 +89,7 @@ def test_no_more_scenes_are_reported_than_there_are(
   result = json.loads((finished / 'eval' / 'metrics.json').read_text())
   result['protocol']['num_scenes'] = 256
   (tmp_path / 'metrics.json').write_text(json.dumps(result))
+  shutil.copy(finished / 'eval' / 'per_scene.npz', tmp_path)
   command = ['evaluate.py', f'--workdir={finished}', *FLAGS]
   (done,) = programs([[*command, '--num_scenes=1000', f'--out={tmp_path}']])
   assert done.code == 0, done.err
@@ -86,6 +104,8 @@ def test_mistakes(finished, programs, tmp_path):
     ([f'--workdir={finished}', '--step=3'], 'choose one of [4, 8, 12]'),
     ([f'--workdir={finished}', '--num_scenes=0'], 'num_scenes'),
     ([f'--workdir={finished}', '--split=train'], 'split'),
+    ([f'--workdir={finished}', '--context=21'], 'there is no 21'),
+    ([f'--workdir={finished}', '--context=0,0'], 'names a frame twice'),
   ]
   done = programs([['evaluate.py', *case] for case, _ in cases])
   for (case, message), its in zip(cases, done, strict=True):

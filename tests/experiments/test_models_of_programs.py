@@ -64,7 +64,7 @@ def test_sequential(programs, tmp_path):
   """Frames in order in, any later frames out; nothing else."""
   workdir = f'--workdir={tmp_path / "sssm"}'
   out = f'--out={tmp_path / "drawn.npz"}'
-  trained, drawn, scored, backwards = programs(
+  trained, drawn, scored, *refused = programs(
     [
       ['train.py', '--config=configs/narratives.py:preset=smoke,model=sssm',
        *_SHORT, workdir],
@@ -72,12 +72,15 @@ def test_sequential(programs, tmp_path):
       ['evaluate.py', workdir, '--num_scenes=2', '--num_samples=2',
        '--num_draws=1', '--batch_size=2'],
       ['sample.py', workdir, '--context=15,20', out],
+      ['evaluate.py', workdir, '--context=0,2'],
     ]
   )  # fmt: skip
   for its in (trained, drawn, scored):
     assert its.code == 0, its.err
   assert np.load(tmp_path / 'drawn.npz')['samples'].shape[:3] == (2, 1, 2)
   assert 'best of 1' in scored.out
-  assert backwards.code == 1
-  (line,) = (x for x in backwards.err.splitlines() if x.startswith('error'))
-  assert 'the context is frames 15, 20' in line and 'cgqn or gqn' in line
+  for its, frames in zip(refused, ('15, 20', '0, 2'), strict=True):
+    assert its.code == 1
+    (line,) = (x for x in its.err.splitlines() if x.startswith('error'))
+    assert f'the context is frames {frames}; cdna, sv2p and sssm read' in line
+    assert 'for any other context use cgqn or gqn' in line
