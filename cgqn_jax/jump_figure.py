@@ -4,6 +4,7 @@ Paper, section 4.1: CGQN goes to any frame at once, sequential models through
 all frames before it.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
@@ -39,12 +40,14 @@ def draw(rows: Rows) -> tuple[Figure, dict[str, Any]]:
   figure = Figure(figsize=(7.4, 5.6), layout='constrained')
   axes = figure.subplots(2, 2, sharex=True, sharey='row')
   numbers: dict[str, Any] = {}
+  fits: dict[str, dict[str, jump_tables.Fit]] = {}
   for column, (mode, title) in enumerate(jump_tables.TITLES.items()):
-    numbers[mode] = {}
+    numbers[mode], fits[mode] = {}, {}
     for name, its in jump_tables.groups(rows, mode).items():
       _line(axes[0, column], name, its, 'seconds', 1e3)
       _line(axes[1, column], name, its, 'flops', 1e-9)
-      numbers[mode][name] = _numbers(its)
+      fits[mode][name] = jump_tables.fit(its)
+      numbers[mode][name] = _numbers(its, fits[mode][name])
     axes[0, column].set_title(title)
     axes[1, column].set_xlabel('t, frames from 0')
   axes[0, 0].set_ylabel('milliseconds')
@@ -57,7 +60,7 @@ def draw(rows: Rows) -> tuple[Figure, dict[str, Any]]:
     handles, labels, loc='outside upper center', ncols=len(labels),
     handlelength=3,
   )  # fmt: skip
-  text = _caption(rows, numbers)
+  text = _caption(rows, fits['one'])
   plots.caption(figure, text)
   return figure, {'caption': text, 'modes': numbers}
 
@@ -91,26 +94,22 @@ def _scales(axis: Axes, frames: list[int], trained: int) -> None:
     axis.axvline(trained, color=plots.FAINT, lw=0.8, ls=(0, (1.5, 1.5)))
 
 
-def _numbers(rows: Rows) -> dict[str, Any]:
+def _numbers(rows: Rows, fitted: jump_tables.Fit) -> dict[str, Any]:
   """Of one line of each row of panels, as drawn, and how it grows."""
   names = ('frame', 'seconds', 'first_quartile', 'third_quartile', 'flops')
-  fitted = jump_tables.fit(rows)
   return (
     {name: [row[name] for row in rows] for name in names}
     | {'parameters': rows[0]['parameters']}
-    | {'fit': fitted._asdict() | {'verdict': fitted.verdict}}
+    | {'slope_s': fitted.slope._asdict(), 'ratio': fitted.ratio._asdict()}
+    | {'slope_flops': fitted.growth, 'verdict': fitted.verdict}
   )
 
 
-def _caption(rows: Rows, numbers: dict[str, Any]) -> str:
-  slopes = []
-  for name, its in numbers['one'].items():
-    fitted = its['fit']
-    low, high = (1e3 * value for value in fitted['slope_95'])
-    slopes.append(
-      f'{plots.name(name)} {1e3 * fitted["slope"]:.3g} '
-      f'[{low:.3g}, {high:.3g}]'
-    )
+def _caption(rows: Rows, fits: Mapping[str, jump_tables.Fit]) -> str:
+  slopes = [
+    f'{plots.name(name)} {jump_tables.told(its.slope, ".3g", 1e3)}'
+    for name, its in fits.items()
+  ]
   return (
     f'{jump_tables.protocol(rows)} Bands: quartiles; dotted: the last frame of '
     'training. Milliseconds that one frame takes more for each frame that it '

@@ -1,43 +1,50 @@
 """Whether the time to reach frame t grows with t, in numbers and in Markdown.
 
-Paper, section 4.1. Slopes and ratios are of the medians; their intervals come
-from drawing the rounds of the measurement anew, all of a model's frames
-together, so that what slows a whole round down slows all of them.
+Paper, section 4.1. Every round of the measurement has a slope and a ratio of
+its own; given are their medians over rounds, with the interval between two
+ranks that the sign test leaves: true whatever the distribution of the noise.
 """
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from cgqn_jax import jump, markdown, plots
 from cgqn_jax.markdown import Rows
 
-_BOOTSTRAPS = 10_000
 TITLES = {
   'one': 'frame t alone',
   'all': f'all frames from {jump.CONTEXT} to t',
 }
 
 
+class Spread(NamedTuple):
+  """A median over rounds, and its interval of 95 %, or None if unknown."""
+
+  median: float
+  interval: tuple[float, float] | None
+
+
 class Fit(NamedTuple):
-  """How a model's time depends on t; intervals of 95 %.
+  """How a model's cost depends on t.
 
   slope: of the least squares line, in seconds a further frame.
   ratio: of the time at the last t to that at the first.
-  growth_flops: of the same line through the FLOPs.
+  growth: of the same line through the FLOPs.
   """
 
-  slope: float
-  slope_95: tuple[float, float]
-  ratio: float
-  ratio_95: tuple[float, float]
-  growth_flops: float
+  slope: Spread
+  ratio: Spread
+  growth: float
 
   @property
   def verdict(self) -> str:
     """'flat' says that no slope is shown, not that there is none."""
-    low, high = self.slope_95
+    if self.slope.interval is None:
+      return 'too few timings'
+    low, high = self.slope.interval
     return 'grows' if low > 0 else 'shrinks' if high < 0 else 'flat'
 
 
@@ -45,28 +52,40 @@ def fit(rows: Rows) -> Fit:
   """Of one model's rows of one mode, by t."""
   frames = np.array([row['frame'] for row in rows], float)
   timings = np.array([row['timings'] for row in rows])
-  rounds = timings.shape[1]
-  drawn = np.random.default_rng(0).integers(rounds, size=(_BOOTSTRAPS, rounds))
-  medians = np.median(timings[:, drawn], axis=2)
-  median = np.median(timings, axis=1)
+  flops = np.array([row['flops'] for row in rows], float)
   return Fit(
-    float(_slope(frames, median)),
-    _interval(_slope(frames, medians)),
-    float(median[-1] / median[0]),
-    _interval(medians[-1] / medians[0]),
-    float(_slope(frames, np.array([row['flops'] for row in rows], float))),
+    spread(_slope(frames, timings)),
+    spread(timings[-1] / timings[0]),
+    float(_slope(frames, flops)),
   )
+
+
+def spread(values: np.ndarray) -> Spread:
+  """The median of values [R], and between which of them its true value lies.
+
+  The ranks are those of the sign test; fewer than 6 values have none at 95 %.
+  """
+  count, median = len(values), float(np.median(values))
+  rank = int(stats.binom.ppf(0.025, count, 0.5))
+  if rank < 1:
+    return Spread(median, None)
+  ranked = np.sort(values)
+  return Spread(median, (float(ranked[rank - 1]), float(ranked[-rank])))
+
+
+def told(its: Spread, form: str, scale: float = 1.0) -> str:
+  """As '0.31 [0.28, 0.35]'."""
+  text = f'{scale * its.median:{form}}'
+  if its.interval is None:
+    return text
+  low, high = (f'{scale * value:{form}}' for value in its.interval)
+  return f'{text} [{low}, {high}]'
 
 
 def _slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
   """Of the least squares lines through x [T] and y [T, ...]."""
   centred = x - x.mean()
   return np.tensordot(centred, y, 1) / (centred @ centred)
-
-
-def _interval(values: np.ndarray) -> tuple[float, float]:
-  low, high = np.quantile(values, (0.025, 0.975))
-  return float(low), float(high)
 
 
 def groups(rows: Rows, mode: str) -> dict[str, list[Mapping[str, Any]]]:
@@ -85,12 +104,12 @@ def protocol(rows: Rows) -> str:
   size, last = row['frame_size'], row['trained_frames'] - 1
   counts = f'{row["batch_size"]} video(s), {row["num_samples"]} sample(s) each'
   text = (
-    f'{size}x{size}, context: frames 0 to {row["context"] - 1}; {counts}; '
+    f'Preset {row["preset"]}, {size}x{size}, context: frames 0 to {row["context"] - 1}; {counts}; '
     f'fresh parameters, as time does not depend on them; videos of training '
     f'end at frame {last}. Medians of {row["repeats"]} timings in rounds over '
     f'all models and t, on {row["devices"]} x {row["device"]}, '
     f'{row["date"][:10]}, jax {row["versions"]["jax"]}; intervals: 95 %, '
-    'bootstrap over the rounds.'
+    'of the median over rounds, by the sign test.'
   )
   starred = any(row['model'] == 'cgqn_context' for row in rows)
   return text + (f' {plots.FOOTNOTE}.' if starred else '')
@@ -98,7 +117,7 @@ def protocol(rows: Rows) -> str:
 
 def tables(rows: Rows) -> str:
   """Milliseconds and GFLOP at each t, for one frame and for all."""
-  parts = [f'Preset {rows[0]["preset"]}, {protocol(rows)}']
+  parts = [protocol(rows)]
   for mode, title in TITLES.items():
     its = groups(rows, mode)
     parts += [
@@ -114,15 +133,13 @@ def _seconds(its: Mapping[str, Rows]) -> str:
   lines = []
   for name, rows in its.items():
     fitted = fit(rows)
-    low, high = (1e3 * value for value in fitted.slope_95)
-    least, most = fitted.ratio_95
     lines.append(
       [
         plots.name(name),
         f'{rows[0]["parameters"]:,}',
         *(f'{1e3 * row["seconds"]:.3g}' for row in rows),
-        f'{1e3 * fitted.slope:.3g} [{low:.3g}, {high:.3g}]',
-        f'{fitted.ratio:.2f} [{least:.2f}, {most:.2f}]',
+        told(fitted.slope, '.3g', 1e3),
+        told(fitted.ratio, '.3g'),
         fitted.verdict,
       ]
     )
@@ -139,7 +156,7 @@ def _flops(its: Mapping[str, Rows]) -> str:
     [
       plots.name(name),
       *(f'{row["flops"] / 1e9:.4g}' for row in rows),
-      f'{fit(rows).growth_flops / 1e6:.4g}',
+      f'{fit(rows).growth / 1e6:.4g}',
     ]
     for name, rows in its.items()
   ]

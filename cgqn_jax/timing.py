@@ -41,10 +41,11 @@ def interleaved(
   repeats: int,
   after_round: Callable[[int], None] = lambda rounds: None,
 ) -> dict[Hashable, list[float]]:
-  """Seconds of each of several calls, warm already: one a round.
+  """Seconds of each of several calls, compiled already: one a round.
 
-  Every round makes all calls, in an order of its own. So a machine that slows
-  down, or a call that leaves the caches to the next, favours none.
+  Every round makes all calls in an order of its own, so a machine that slows
+  down favours none. Each is made twice and timed the second time, when the
+  caches hold what it needs and not what the call before it left.
 
   Args:
     calls: by name.
@@ -56,6 +57,7 @@ def interleaved(
   for number in range(repeats):
     shuffler.shuffle(order)
     for name in order:
+      timed(calls[name])
       seconds[name].append(timed(calls[name])[1])
     after_round(number + 1)
   return seconds
