@@ -171,6 +171,37 @@ def test_loss_falls(over_devices, start, batch):
   assert np.all(np.diff(losses) < 0) and losses[-1] < 0.97 * losses[0]
 
 
+@pytest.mark.parametrize('backend', ['cpu', 'gpu'])
+def test_seeds_at_once_are_single_updates(
+  backend, model, config, start, batch, after, monkeypatch
+):
+  """Over four devices, one after the other (CPU) or batched (others)."""
+  update = parallel.over_devices(
+    training.over_seeds(training.make_update(model, config), (config.seed, 7))
+  )
+  states = jax.tree.map(lambda x: np.stack([x, x]), start())
+  monkeypatch.setattr(jax, 'default_backend', lambda: backend)
+  batches = parallel.shard_seeds([batch, batch])
+  out = jax.device_get(update(parallel.replicate(states), batches))
+  mine, other = (jax.tree.map(lambda x, i=i: x[i], out) for i in (0, 1))
+  assert_same_update(mine, after)
+  assert abs(other[1]['kl'] - mine[1]['kl']) > 1e-3  # noise of its own
+
+
+def test_an_update_compiles_once(over_devices, start, batch):
+  """Replicated as the update gives it back, the state is no new case."""
+  state, _ = over_devices(parallel.replicate(start()), parallel.shard(batch))
+  events = []
+  jax.monitoring.register_event_duration_secs_listener(
+    lambda name, *_, **__: events.append(name)
+  )
+  state, _ = over_devices(state, parallel.shard(batch))
+  assert not any('backend_compile' in name for name in events)
+  # On the host, as before, it is one: the test can fail.
+  over_devices(jax.tree.map(jnp.array, start()), parallel.shard(batch))
+  assert any('backend_compile' in name for name in events)
+
+
 def test_without_the_mean_over_devices_replicas_drift(config, monkeypatch):
   """The test of the replicas can fail: each device its own gradient."""
 

@@ -11,12 +11,10 @@ import jax
 import numpy as np
 import pytest
 
-from cgqn_jax import models, training
-from cgqn_jax.checkpoints import Checkpoints
-from cgqn_jax.workdir import read_workdir
+from cgqn_jax import models
+from tests.trained_files import restore, rows
 
 ROOT = pathlib.Path(__file__).parents[2]
-TIMES = {'updates_per_second', 'data_share'}
 
 # Kills its own process, as the machine would, right after row 6 of the log:
 # two updates after checkpoint 4, for whose files it waits.
@@ -36,24 +34,6 @@ Log.scalars = scalars
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name='__main__')
 """
-
-
-def rows(workdir: pathlib.Path) -> list[dict]:
-  """The log without its columns of time."""
-  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
-  return [
-    {k: v for k, v in json.loads(line).items() if k not in TIMES}
-    for line in lines
-  ]
-
-
-def restore(workdir: pathlib.Path, step: int):
-  """A whole training state."""
-  config = read_workdir(workdir)
-  model = models.build(config)
-  template = jax.eval_shape(lambda: training.create_state(model, config))
-  with Checkpoints(workdir / 'checkpoints', read_only=True) as checkpoints:
-    return jax.device_get(checkpoints.restore(template, step))
 
 
 def contents(folder: pathlib.Path) -> dict[str, bytes]:

@@ -1,0 +1,99 @@
+"""Seeds that are trained together are what each would be alone."""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import chex
+import pytest
+
+from tests.trained_files import restore, rows
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def train(workdir: pathlib.Path, tiny, env) -> str:
+  """Seeds 0 and 3 at once; what was printed."""
+  done = subprocess.run(
+    [sys.executable, 'experiments/train.py', *tiny, '--seeds=0,3',
+     f'--workdir={workdir}'],
+    env=env,
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr
+  return done.stdout
+
+
+@pytest.fixture(scope='module')
+def together(tmp_path_factory, tiny, env) -> pathlib.Path:
+  """The folder of both runs, without what comes behind '-seed'."""
+  workdir = tmp_path_factory.mktemp('runs') / 'both'
+  assert 'from update 0' in train(workdir, tiny, env)
+  return workdir
+
+
+def test_one_of_them_is_the_run_alone(together, finished):
+  """To the bit: state, log and config, at every checkpoint."""
+  mine = pathlib.Path(f'{together}-seed0')
+  for step in (4, 12):
+    chex.assert_trees_all_equal(restore(mine, step), restore(finished, step))
+  assert rows(mine) == rows(finished)
+  config = 'config.json'
+  assert (mine / config).read_text() == (finished / config).read_text()
+  assert sorted(p.name for p in (mine / 'images').iterdir()) == sorted(
+    p.name for p in (finished / 'images').iterdir()
+  )
+
+
+def test_the_other_differs_in_parameters_data_and_noise(together):
+  runs = [pathlib.Path(f'{together}-seed{seed}') for seed in (0, 3)]
+  first, other = map(rows, runs)
+  assert [row['step'] for row in first] == [row['step'] for row in other]
+  assert all(
+    a['loss'] != b['loss'] for a, b in zip(first, other, strict=True)
+  )
+
+
+def test_they_resume_from_the_last_update_that_all_have(
+  together, tmp_path, tiny, env
+):
+  copy = tmp_path / 'copy'
+  for seed in (0, 3):
+    shutil.copytree(f'{together}-seed{seed}', f'{copy}-seed{seed}')
+    shutil.rmtree(f'{copy}-seed{seed}/checkpoints/12')
+  # As if killed between the saving of one and of the other.
+  shutil.rmtree(f'{copy}-seed3/checkpoints/8')
+  assert 'resuming at update 4' in train(copy, tiny, env)
+  for seed in (0, 3):
+    resumed, whole = (
+      pathlib.Path(f'{name}-seed{seed}') for name in (copy, together)
+    )
+    chex.assert_trees_all_equal(restore(resumed, 12), restore(whole, 12))
+    assert rows(resumed) == rows(whole)
+
+
+def test_mistakes_cost_one_line(together, programs, tiny, tmp_path):
+  """A finished seed is passed over; the others must have something in common."""
+  apart = tmp_path / 'apart'
+  for seed, gone in ((0, (12,)), (3, (4, 8, 12))):
+    shutil.copytree(f'{together}-seed{seed}', f'{apart}-seed{seed}')
+    for step in gone:
+      shutil.rmtree(f'{apart}-seed{seed}/checkpoints/{step}')
+  new = f'--workdir={tmp_path / "new"}'
+  cases = [
+    (['--seeds=0,x', new], "--seeds is '0,x'; give numbers"),
+    (['--seeds=1,1', new], "--seeds is '1,1'; give each once"),
+    (['--seeds=', new], 'give numbers'),
+    (['--seeds=0,3', f'--workdir={apart}'], 'no update that all have saved'),
+  ]
+  done = programs([['train.py', *tiny, *case] for case, _ in cases])
+  for (_, message), its in zip(cases, done, strict=True):
+    assert its.code == 1 and message in its.err and its.err.count('\n') == 1
+  assert not list(tmp_path.glob('new*'))
+  (done,) = programs(
+    [['train.py', *tiny, '--seeds=0,3', f'--workdir={together}']]
+  )
+  assert done.code == 0 and done.out.count('is finished') == 2
