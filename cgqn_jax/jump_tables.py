@@ -137,7 +137,7 @@ def _seconds(its: Mapping[str, Rows]) -> str:
       [
         plots.name(name),
         f'{rows[0]["parameters"]:,}',
-        *(f'{1e3 * row["seconds"]:.3g}' for row in rows),
+        *(f'{1e3 * row["seconds"]:.4g}' for row in rows),
         told(fitted.slope, '.3g', 1e3),
         told(fitted.ratio, '.3g'),
         fitted.verdict,
