@@ -102,10 +102,12 @@ def protocol(rows: Rows) -> str:
   """What all rows have in common, in a sentence or two."""
   row = rows[0]
   size, last = row['frame_size'], row['trained_frames'] - 1
-  counts = f'{row["batch_size"]} video(s), {row["num_samples"]} sample(s) each'
+  videos, samples = row['batch_size'], row['num_samples']
+  counts = f'videos at once: {videos}, samples of each: {samples}'
   text = (
-    f'Preset {row["preset"]}, {size}x{size}, context: frames 0 to {row["context"] - 1}; {counts}; '
-    f'fresh parameters, as time does not depend on them; videos of training '
+    f'Preset {row["preset"]}, {size}x{size}, context: frames 0 to '
+    f'{row["context"] - 1}; {counts}; '
+    'fresh parameters, as time does not depend on them; videos of training '
     f'end at frame {last}. Medians of {row["repeats"]} timings in rounds over '
     f'all models and t, on {row["devices"]} x {row["device"]}, '
     f'{row["date"][:10]}, jax {row["versions"]["jax"]}; intervals: 95 %, '
@@ -137,7 +139,7 @@ def _seconds(its: Mapping[str, Rows]) -> str:
       [
         plots.name(name),
         f'{rows[0]["parameters"]:,}',
-        *(f'{1e3 * row["seconds"]:.3g}' for row in rows),
+        *(f'{1e3 * row["seconds"]:.4g}' for row in rows),
         told(fitted.slope, '.3g', 1e3),
         told(fitted.ratio, '.3g'),
         fitted.verdict,

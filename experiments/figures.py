@@ -43,7 +43,9 @@ _GQN = flags.DEFINE_string('gqn', None, 'Workdir, instead of --runs.')
 _JUMP = flags.DEFINE_string('jump', None, 'File of experiments/jump.py.')
 _OUT = flags.DEFINE_string('out', None, 'Folder of the figures.')
 _ONLY = flags.DEFINE_list(
-  'only', None, 'Of 3, 4, 5, 6, 7, consistency, jump; by default all that apply.'
+  'only',
+  None,
+  'Of 3, 4, 5, 6, 7, consistency, jump; by default all that apply.',
 )
 _VARIANCE = flags.DEFINE_float(
   'variance', None, 'Pixel-variance of the runs in figure 7; default: least.'

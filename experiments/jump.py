@@ -31,7 +31,9 @@ _BATCH_SIZE = flags.DEFINE_integer(
 _NUM_SAMPLES = flags.DEFINE_integer(
   'num_samples', 1, 'Of each scene.', lower_bound=1
 )
-_REPEATS = flags.DEFINE_integer('repeats', 20, 'Timings of each.', lower_bound=1)
+_REPEATS = flags.DEFINE_integer(
+  'repeats', 20, 'Timings of each; growth needs 6.', lower_bound=1
+)
 
 
 def configs_of(config: ConfigDict) -> dict[str, ConfigDict]:
