@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
 
 DIVERGED = 3  # exit code of a training whose loss was not finite any more
 
@@ -63,17 +64,38 @@ def _run(program: Callable[[], None], argv: Sequence[str]) -> None:
     sys.exit(f'stopped: {stopped}; the same command resumes')
 
 
+def read_config(arguments: Sequence[str]) -> ConfigDict:
+  """The config of a program started with --config=... and --config.x=...
+
+  Raises:
+    ValueError: in one line, where the program would say the same and end.
+  """
+  argv, values = ['', *arguments], flags.FlagValues()
+  config_flags.DEFINE_config_file(
+    'config', None, 'Config.', flag_values=values, sys_argv=argv
+  )
+  _read(values, argv)
+  return values.config
+
+
 def _parse(argv: Sequence[str]) -> Sequence[str]:
   try:
-    rest = flags.FLAGS(argv)
-    if 'config' in flags.FLAGS:
+    return _read(flags.FLAGS, argv)
+  except ValueError as error:
+    sys.exit(f'error: {error}')
+
+
+def _read(values: flags.FlagValues, argv: Sequence[str]) -> Sequence[str]:
+  try:
+    rest = values(argv)
+    if 'config' in values:
       # A config file that is not there shows when a field is read.
-      getattr(flags.FLAGS.config, 'to_dict', None)
+      getattr(values.config, 'to_dict', None)
   except AttributeError as error:
     name = str(error).strip('"\'')
-    sys.exit(f'error: the config has no field {name!r}')
+    raise ValueError(f'the config has no field {name!r}') from error
   except (flags.Error, OSError) as error:
     # A config file's own error comes with its traceback.
     lines = [line.strip() for line in str(error).splitlines()]
-    sys.exit(f'error: {[line for line in lines if line][-1]}')
+    raise ValueError([line for line in lines if line][-1]) from error
   return rest

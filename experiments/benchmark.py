@@ -30,6 +30,7 @@ from cgqn_jax import (
   data,
   models,
   parallel,
+  timing,
   training,
 )
 from cgqn_jax.flops import count_flops
@@ -37,7 +38,6 @@ from cgqn_jax.types import Batch, Params, Scene, TrainState
 from cgqn_jax.workdir import versions
 
 FUTURES = 30  # the paper's number of continuations of a test video
-WARM_UP = 3
 # More than the pipeline prefetches, so that what it made during the
 # compilation is used up before the waiting is timed.
 DRAINED = 10
@@ -134,16 +134,12 @@ def time_update(
   update: Callable, state: TrainState, batch: Batch, repeats: int
 ) -> tuple[TrainState, float, float]:
   """The state after all updates, seconds to compile, seconds an update."""
-  start = time.perf_counter()
-  state, _ = jax.block_until_ready(update(state, batch))
-  first_s = time.perf_counter() - start
   seconds = []
-  for _ in range(WARM_UP + repeats):
-    start = time.perf_counter()
-    state, _ = jax.block_until_ready(update(state, batch))
-    seconds.append(time.perf_counter() - start)
-  step_s = statistics.median(seconds[WARM_UP:])
-  return state, max(first_s - step_s, 0.0), step_s
+  for _ in range(1 + timing.WARM_UP + repeats):
+    (state, _), its = timing.timed(update, state, batch)
+    seconds.append(its)
+  step_s = statistics.median(seconds[-repeats:])
+  return state, max(seconds[0] - step_s, 0.0), step_s
 
 
 def time_waiting(
@@ -187,12 +183,7 @@ def time_sampling(
   sample = jax.jit(functools.partial(model.sample, num_samples=FUTURES))
   key = jax.random.key(config.seed)
   arguments = jax.device_put((params, key, scene, mask, views))
-  seconds = []
-  for _ in range(WARM_UP + repeats):
-    start = time.perf_counter()
-    jax.block_until_ready(sample(*arguments))
-    seconds.append(time.perf_counter() - start)
-  return statistics.median(seconds[WARM_UP:])
+  return timing.median_seconds(sample, *arguments, repeats=repeats)
 
 
 def peak_memory_bytes() -> int:

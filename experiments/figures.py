@@ -3,12 +3,15 @@ r"""Draws the paper's figures from an experiment's folder, numbers beside them.
   python experiments/figures.py --runs=runs/dice_comparison --out=figures
   python experiments/figures.py --runs=runs/comparison --out=figures --only=5
   python experiments/figures.py --cgqn=W --gqn=W --out=figures --only=7
+  python experiments/figures.py --jump=runs/jump/jump.jsonl --out=figures
 
 --runs is what experiments/compare.py made. Of dice: 7 (cameras and samples),
 6 (and 8 to 10: negative ELBO over training, a panel a pixel-variance),
 consistency (the table of KLs). Of videos: 3 (continuations), 4 (Color Reaction
 forwards, backwards, both ways), 5 (errors over training). 3, 4 and 7 also take
-single workdirs. Each figure is a PNG and a JSON of the numbers in it.
+single workdirs. jump (time and FLOPs to reach a frame) is of what
+experiments/jump.py measured. Each figure is a PNG and a JSON of the numbers in
+it.
 """
 
 from collections.abc import Callable
@@ -25,6 +28,9 @@ from cgqn_jax import (
   consistency_tables,
   experiment,
   figure_samples,
+  jump,
+  jump_figure,
+  jump_tables,
   number_figures,
   plots,
   scene_figures,
@@ -34,9 +40,10 @@ from cgqn_jax.workdir import read_workdir, replace_text
 _RUNS = flags.DEFINE_string('runs', None, 'Folder of experiments/compare.py.')
 _CGQN = flags.DEFINE_string('cgqn', None, 'Workdir, instead of --runs.')
 _GQN = flags.DEFINE_string('gqn', None, 'Workdir, instead of --runs.')
+_JUMP = flags.DEFINE_string('jump', None, 'File of experiments/jump.py.')
 _OUT = flags.DEFINE_string('out', None, 'Folder of the figures.')
 _ONLY = flags.DEFINE_list(
-  'only', None, 'Of 3, 4, 5, 6, 7, consistency; by default all that apply.'
+  'only', None, 'Of 3, 4, 5, 6, 7, consistency, jump; by default all that apply.'
 )
 _VARIANCE = flags.DEFINE_float(
   'variance', None, 'Pixel-variance of the runs in figure 7; default: least.'
@@ -109,6 +116,13 @@ def write(name: str, figure: Any, numbers: Any) -> None:
   print(f'wrote {out / name}{".png" if figure is not None else ".json"}')
 
 
+def write_text(name: str, text: str) -> None:
+  """<out>/<name>.md."""
+  path = pathlib.Path(_OUT.value) / f'{name}.md'
+  replace_text(path, text)
+  print(f'wrote {path}')
+
+
 def figure_3() -> None:
   """F1 F6 | F11 F16 F21: truth, and two samples of each model."""
   its, indices = workdirs(), scenes('0,1')
@@ -179,9 +193,16 @@ def consistency() -> None:
   text, summary = consistency_tables.consistency_table(rows)
   protocol = comparison_tables.protocol(rows)
   write('consistency', None, {'protocol': protocol, 'variances': summary})
-  path = pathlib.Path(_OUT.value) / 'consistency.md'
-  replace_text(path, f'{protocol}\n\n{text}\n')
-  print(f'wrote {path}')
+  write_text('consistency', f'{protocol}\n\n{text}\n')
+
+
+def jumps() -> None:
+  """Time and FLOPs to reach frame t, and whether the time grows with t."""
+  if not _JUMP.value:
+    raise ValueError('it needs --jump, the file of experiments/jump.py')
+  rows = jump.load(_JUMP.value)
+  write('jump', *jump_figure.draw(rows))
+  write_text('jump', jump_tables.tables(rows) + '\n')
 
 
 FIGURES: dict[str, Callable[[], None]] = {
@@ -191,10 +212,21 @@ FIGURES: dict[str, Callable[[], None]] = {
   '6': figure_6,
   '7': figure_7,
   'consistency': consistency,
+  'jump': jumps,
 }
 
 
 def applicable() -> list[str]:
+  """The figures of this kind of data, and of this kind of file."""
+  measured = ['jump'] if _JUMP.value else []
+  return measured + (applicable_to_runs() if _has_runs() else [])
+
+
+def _has_runs() -> bool:
+  return bool(_RUNS.value or _CGQN.value or _GQN.value)
+
+
+def applicable_to_runs() -> list[str]:
   """The figures of this kind of data."""
   if _RUNS.value:
     rows = rows_of_runs()
@@ -210,7 +242,7 @@ def applicable() -> list[str]:
 
 def run() -> None:
   """Draws what was asked for; says what is missing and goes on."""
-  if not (_RUNS.value or _CGQN.value or _GQN.value):
+  if not (_has_runs() or _JUMP.value):
     raise ValueError('give --runs, the folder of an experiment, or --cgqn, ...')
   asked = _ONLY.value or applicable()
   for name in asked:

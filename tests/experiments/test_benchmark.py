@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from cgqn_jax import convolutions, models
+from cgqn_jax import convolutions, models, timing
 from cgqn_jax.flops import count_flops
 from configs import narratives
 from experiments import benchmark
@@ -36,7 +36,8 @@ class Clock:
   def __init__(self, monkeypatch):
     self.now = 0.0
     fake = types.SimpleNamespace(perf_counter=lambda: self.now)
-    monkeypatch.setattr(benchmark, 'time', fake)
+    for module in (benchmark, timing):
+      monkeypatch.setattr(module, 'time', fake)
 
   def updates(self, lengths):
     lengths = iter(lengths)
@@ -129,11 +130,12 @@ def test_measure(tmp_path):
   [
     ('--targets=22', 'data.num_targets is 22; it must be 1 to 21'),
     ('--context=22', 'data.max_context is 22; the video has 21 frames'),
+    ('--config.data.foo=3', "the config has no field 'foo'"),
   ],
 )
 def test_errors_are_one_line(option, message):
-  command = [sys.executable, 'experiments/benchmark.py', option]
-  command += ['--config=configs/narratives.py:preset=smoke']
+  command = [sys.executable, 'experiments/benchmark.py']
+  command += ['--config=configs/narratives.py:preset=smoke', option]
   command += ['--config.data.source=simulator']
   result = subprocess.run(
     command,
