@@ -1,9 +1,10 @@
 """Trainings to a level: every model overfits, and beats repeating a frame.
 
 Nothing of the paper; what must hold before a comparison of models is worth its
-time. About an hour and a quarter on two cores, by `make test-slow`. Where the
-environment names a folder in CGQN_JAX_RESULTS, each test adds what it measured
-to <folder>/trained.jsonl, a row a test, before it judges it.
+time. By `make test-slow`: an hour and a quarter on two idle cores, as estimated
+from the speeds of single updates. Where the environment names a folder in
+CGQN_JAX_RESULTS, each test adds what it measured to <folder>/trained.jsonl, a
+row a test, before it judges it.
 """
 
 import datetime
