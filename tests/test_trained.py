@@ -1,9 +1,10 @@
 """Trainings to a level: every model overfits, and beats repeating a frame.
 
 Nothing of the paper; what must hold before a comparison of models is worth its
-time. About an hour and a quarter on two cores, by `make test-slow`. Where the
-environment names a folder in CGQN_JAX_RESULTS, each test adds what it measured
-to <folder>/trained.jsonl, a row a test, before it judges it.
+time. By `make test-slow`: an hour and a quarter on two idle cores, as estimated
+from the speeds of single updates. Where the environment names a folder in
+CGQN_JAX_RESULTS, each test adds what it measured to <folder>/trained.jsonl, a
+row a test, before it judges it.
 """
 
 import datetime
@@ -42,7 +43,7 @@ class Overfit(NamedTuple):
 # A small variance, so that the error weighs more than the nats of a latent.
 OVERFIT = {
   'cgqn': Overfit(1_200, 2e-3, 0.002),
-  'gqn': Overfit(400, 2e-3, 0.002),
+  'gqn': Overfit(250, 2e-3, 0.002),
   'sssm': Overfit(1_000, 1e-3, 0.02),
   'sv2p': Overfit(1_000, 1e-3, 0.02),
   'cdna': Overfit(1_000, 1e-3, 0.02),
@@ -151,7 +152,8 @@ def test_beats_repeating_the_last_frame(name, tmp_path):
   # A perfect sampler's best of 30; of one it is worse than a blur.
   assert metrics.get('oracle_best_of_30', 0.0) < curve[-1]
   if name == 'cdna':
-    assert metrics['diversity'] < 1e-9 and metrics['kl'] == 0
+    # Float32's rounding of a variance that is none.
+    assert metrics['diversity'] < 1e-6 and metrics['kl'] == 0
   else:
     assert curve[-1] < curve[0] and metrics['diversity'] > 0
     assert metrics['kl'] > 0.1

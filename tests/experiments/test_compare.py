@@ -53,12 +53,12 @@ def test_list_and_summary(seven, programs):
   assert len(rows) == 7 and sum(row['chosen'] for row in rows) == 4
   text = (seven / 'table.md').read_text()
   assert missing in text
-  assert '| 0.01 | cgqn - gqn | 2, 2 | -6.80 |' in text
+  assert '| 0.01 | cgqn - gqn | 2, 2 | +6.80 |' in text
   assert '| 0.01 | cgqn | 2 | -2994.20 ± 0.00 |' in text
   result = json.loads((seven / 'comparison.json').read_text())
   assert list(result['missing']) == ['gqn-variance0.02-seed1']
   apart = result['differences'][0]
-  assert apart['high'] < 0 and apart['a'] == 'cgqn' and apart['replicated']
+  assert apart['low'] > 0 and apart['a'] == 'cgqn' and apart['replicated']
   assert result['summary']['0.01']['gain']['gain'] == pytest.approx(-6.8)
 
 
@@ -118,7 +118,8 @@ def test_trials_choose_and_the_runs_take_it(programs, tmp_path):
   listed, tuned, plain = programs(
     [[*command, '--tune', '--list'], [*command, '--tune'], [*command, '--list']]
   )
-  assert listed.code == 0 and 'trials/cgqn-2        finished' in listed.out
+  lines = [line.split() for line in listed.out.splitlines()]
+  assert len(lines) == 18 and ['11', 'trials/cgqn-2', 'finished'] in lines
   assert tuned.code == 0, tuned.err
   assert (
     '| sv2p | 2 | `learning_rate.values=0,1e-3,2.5e-5` | 9.000' in tuned.out
