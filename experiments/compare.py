@@ -8,6 +8,9 @@ in a workdir <out>/<model>-<variant>-seed<k> of its own, then writes
 <out>/runs.jsonl (a row a run) and <out>/table.md. Finished runs are passed
 over; a run that fails is named, and the others go on. --list shows the runs.
 
+With --together, the seeds of a model and variance are trained in one process
+(train.py --seeds), which takes less time; they are evaluated one by one.
+
 With --tune, beforehand: trials of settings in <out>/trials, as many of each
 model, on validation scenes; what they choose is in <out>/chosen.json, and the
 runs take it from there. --list, --run and --summary go with it.
@@ -56,6 +59,9 @@ _RUN = flags.DEFINE_integer('run', None, 'Only this one, as --list numbers.')
 _SUMMARY = flags.DEFINE_bool('summary', False, 'Only the tables.')
 _TUNE = flags.DEFINE_bool(
   'tune', False, 'Choose settings: trials, on validation scenes alone.'
+)
+_TOGETHER = flags.DEFINE_bool(
+  'together', False, 'Train the seeds of a model and variance in one process.'
 )
 
 
@@ -142,6 +148,25 @@ def evaluate(workdir: pathlib.Path, folder: str, settings: dict) -> None:
   call('evaluate.py', [f'--workdir={workdir}', out, *its])
 
 
+def train_together(runs: list[Run], out: pathlib.Path) -> None:
+  """Trains runs that differ in their seed alone by one train.py --seeds.
+
+  What comes of it is what `execute` would leave; it takes it from there.
+  """
+  groups: dict[tuple[str, ...], list[Run]] = {}
+  for run in runs:
+    its = [f for f in run.flags if not f.startswith('--config.seed=')]
+    groups.setdefault(tuple(its), []).append(run)
+  for its, group in groups.items():
+    seeds = ','.join(str(run.seed) for run in group)
+    stem = group[0].name.removesuffix(f'-seed{group[0].seed}')
+    print(f'== {stem}: training seeds {seeds} together', flush=True)
+    try:
+      call('train.py', [*its, f'--seeds={seeds}', f'--workdir={out / stem}'])
+    except subprocess.CalledProcessError:
+      print(f'== {stem} failed; its seeds follow one by one', flush=True)
+
+
 def execute_all(
   config: ConfigDict, runs: list[Run], out: pathlib.Path
 ) -> list[str]:
@@ -149,6 +174,8 @@ def execute_all(
   states = {run.name: experiment.state(config, run, out) for run in runs}
   ended = {n for n, its in states.items() if its.finished or its.diverged}
   todo = [run for run in runs if run.name not in ended]
+  if _TOGETHER.value:
+    train_together(todo, out)
   before, failed, times = len(runs) - len(todo), [], []
   for place, run in enumerate(todo):
     notes = [f'{before + len(times)} finished']

@@ -131,13 +131,17 @@ def test_trials_choose_and_the_runs_take_it(programs, tmp_path):
 
 @pytest.mark.slow
 def test_an_experiment_from_start_to_end(tiny, env, tmp_path):
-  """Two models train, a third fails; the second call has nothing to train."""
+  """Two models train, two seeds of each in one process, and a third fails.
+
+  The second call has nothing to train.
+  """
   own = [flag for flag in tiny[1:] if 'num_steps' not in flag]
   own = [flag for flag in own if '_every' not in flag and 'keep' not in flag]
   overrides = ' '.join(flag.removeprefix('--config.') for flag in own)
   command = [
     sys.executable, 'experiments/compare.py', f'--out={tmp_path}',
-    '--config=configs/comparison.py:preset=smoke', '--config.seeds=0,',
+    '--config=configs/comparison.py:preset=smoke', '--config.seeds=0,1',
+    '--together',
     '--config.compared=cgqn,gqn,sssm', '--config.num_steps=8',
     f'--config.overrides={overrides}',
     '--config.models.sssm.overrides=model.no_such_field=1',
@@ -151,12 +155,17 @@ def test_an_experiment_from_start_to_end(tiny, env, tmp_path):
 
   first = call()
   assert first.returncode == 1
-  assert first.stderr.splitlines()[-1] == 'error: 1 runs failed: sssm-seed0'
-  assert '== run 2 of 3: gqn-seed0 (1 finished, about' in first.stdout
+  failed = 'error: 2 runs failed: sssm-seed0, sssm-seed1'
+  assert first.stderr.splitlines()[-1] == failed
+  assert '== cgqn: training seeds 0,1 together' in first.stdout
+  assert 'sssm failed; its seeds follow one by one' in first.stdout
+  assert '== run 2 of 6: gqn-seed0 (1 finished, about' in first.stdout
   rows = comparison.read_rows(tmp_path)
-  assert [row['run'] for row in rows] == ['cgqn-seed0', 'gqn-seed0']
+  assert [row['run'] for row in rows] == [
+    'cgqn-seed0', 'gqn-seed0', 'cgqn-seed1', 'gqn-seed1'
+  ]  # fmt: skip
   assert all(row['train_seconds'] >= 0 for row in rows)
   before = (tmp_path / 'runs.jsonl').read_text()
   second = call()
-  assert 'run 1 of 3' not in second.stdout and 'run 3 of 3' in second.stdout
+  assert 'run 1 of 6' not in second.stdout and 'run 3 of 6' in second.stdout
   assert (tmp_path / 'runs.jsonl').read_text() == before
