@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cgqn_jax import experiment, trials
+from cgqn_jax import commands, experiment, trials
 from configs import comparison as videos
 from configs import dice_comparison
 
@@ -107,6 +107,18 @@ def test_what_diverged_was_tried(small, tmp_path):
     experiment.record_divergence(small, found[2 * number - 2], tmp_path)
   with pytest.raises(ValueError, match='all trials of cgqn diverged'):
     trials.choose(small, found, tmp_path)
+
+
+def test_divergence_has_an_exit_code_of_its_own(capsys):
+  """By which compare.py tells it from a mistake, or a machine that failed."""
+
+  def program():
+    raise FloatingPointError('the loss was not finite')
+
+  with pytest.raises(SystemExit) as stop:
+    commands._run(program, ['train.py'])
+  assert stop.value.code == commands.DIVERGED
+  assert capsys.readouterr().err == 'error: the loss was not finite\n'
 
 
 def test_mistakes(small, tmp_path):
