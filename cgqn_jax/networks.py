@@ -50,9 +50,7 @@ class Networks(nn.Module):
     view_features = self.view_size * (1 + 2 * self.view_frequencies)
     if self.renderer_sees_context:
       self.context_projection = PatchConv(self.nf_enc, self.stride_to_hidden)
-      self.sketch = Sketch(
-        self.nf_to_obs, self.stride_to_obs, self.view_gains
-      )
+      self.sketch = Sketch(self.nf_to_obs, self.stride_to_obs, self.view_gains)
       latent += self.nf_enc
     self.encoder = Encoder(
       self.encoder_widths, self.frame_scale, self.view_gains

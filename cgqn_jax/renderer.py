@@ -130,6 +130,8 @@ class Sketch(nn.Module):
     shared = shared[:, None]
     if self.view_gains:
       shared *= view_gains(hidden, views)
-    view = nn.Dense(hidden, use_bias=False, kernel_init=KERNEL_INIT, name='view')
+    view = nn.Dense(
+      hidden, use_bias=False, kernel_init=KERNEL_INIT, name='view'
+    )
     x = nn.relu(shared + view(views)[:, :, None, None])
     return nn.Dense(self.features, kernel_init=KERNEL_INIT, name='output')(x)

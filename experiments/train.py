@@ -51,7 +51,7 @@ _WORKDIR = flags.DEFINE_string(
 _SEEDS = flags.DEFINE_list(
   'seeds',
   None,
-  'Train these seeds together, each in <workdir>-seed<k>, as it would be alone.',
+  'Train these seeds together, each in <workdir>-seed<k>, as if it were alone.',
 )
 _DISTRIBUTED = flags.DEFINE_bool(
   'distributed', False, 'Call jax.distributed.initialize() first.'

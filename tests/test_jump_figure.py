@@ -88,9 +88,7 @@ def test_figure():
   plots.save(figure, file)
   pixels = np.asarray(Image.open(file).convert('RGB'))
   for model in ('cgqn', 'gqn', 'sssm'):
-    tint = np.array(
-      [int(plots.color(model)[i : i + 2], 16) for i in (1, 3, 5)]
-    )
+    tint = np.array([int(plots.color(model)[i : i + 2], 16) for i in (1, 3, 5)])
     assert np.sum(np.all(np.abs(pixels - tint) < 3, axis=-1)) > 100, model
   assert [axis.get_yscale() for axis in figure.axes] == ['log'] * 4
   one, every = (figure.axes[i].get_title() for i in (0, 1))

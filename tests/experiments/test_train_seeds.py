@@ -52,9 +52,7 @@ def test_the_other_differs_in_parameters_data_and_noise(together):
   runs = [pathlib.Path(f'{together}-seed{seed}') for seed in (0, 3)]
   first, other = map(rows, runs)
   assert [row['step'] for row in first] == [row['step'] for row in other]
-  assert all(
-    a['loss'] != b['loss'] for a, b in zip(first, other, strict=True)
-  )
+  assert all(a['loss'] != b['loss'] for a, b in zip(first, other, strict=True))
 
 
 def test_they_resume_from_the_last_update_that_all_have(
@@ -76,7 +74,7 @@ def test_they_resume_from_the_last_update_that_all_have(
 
 
 def test_mistakes_cost_one_line(together, programs, tiny, tmp_path):
-  """A finished seed is passed over; the others must have something in common."""
+  """A finished seed is passed over; the others must share an update."""
   apart = tmp_path / 'apart'
   for seed, gone in ((0, (12,)), (3, (4, 8, 12))):
     shutil.copytree(f'{together}-seed{seed}', f'{apart}-seed{seed}')
