@@ -15,7 +15,7 @@ import pathlib
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from cgqn_jax import commands, comparison, jump
+from cgqn_jax import commands, experiment, jump
 from cgqn_jax.workdir import replace_text
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -39,9 +39,9 @@ _REPEATS = flags.DEFINE_integer(
 def configs_of(config: ConfigDict) -> dict[str, ConfigDict]:
   """The config of each compared model, as its first run would train it."""
   # No pixel-variance is chosen here, for none changes a shape.
-  variances = dict.fromkeys(comparison.compared(config), ())
+  variances = dict.fromkeys(experiment.compared(config), ())
   found: dict[str, ConfigDict] = {}
-  for run in comparison.runs(config, variances):
+  for run in experiment.runs(config, variances):
     if run.model not in found:
       found[run.model] = commands.read_config(run.flags)
   return found
