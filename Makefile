@@ -30,7 +30,7 @@ $(VENV)/installed: setup.py requirements.txt
 demo: $(VENV)/installed
 	@echo '== 1/4 Dataset: Traveling Salesman at 32x32, 100,000 videos: about 1 minute'
 	$(BIN)/python datasets/build.py narratives --config=traveling_salesman_32
-	@echo '== 2/4 Training on the CPU: about 13 minutes; the same command resumes'
+	@echo '== 2/4 Training on the CPU: 5 to 13 minutes; the same command resumes'
 	$(BIN)/python experiments/train.py --config=$(CONFIG) --workdir=$(DEMO)
 	@echo '== 3/4 Evaluation on the test split: about 2 minutes'
 	$(BIN)/python experiments/evaluate.py --workdir=$(DEMO) --num_scenes=100 \
