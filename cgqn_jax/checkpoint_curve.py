@@ -23,6 +23,7 @@ from cgqn_jax import (
   models,
   scoring,
   sources,
+  trees,
 )
 from cgqn_jax.flops import count_flops
 from cgqn_jax.hidden_side import TEST_TARGETS
@@ -54,12 +55,11 @@ def write(
     protocol = _protocol(config, asked)
     scores = _score(model, params, config, protocol)
     rows.append({'step': step, 'train_seconds': its} | scores)
-  parameters = sum(x.size for x in jax.tree.leaves(params))
   curve = {
     'num_steps': last,
     'points': rows,
     'protocol': protocol,
-    'parameters': parameters,
+    'parameters': trees.size(params),
     'flops_per_update': flops_per_update(model, config),
     'asked': asked,
   }

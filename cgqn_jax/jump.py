@@ -8,7 +8,6 @@ a timestamp above 1, and the sequential models roll on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-import datetime
 import functools
 import json
 import pathlib
@@ -19,10 +18,9 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from cgqn_jax import baselines, convolutions, models, timing
+from cgqn_jax import baselines, convolutions, models, timing, trees
 from cgqn_jax.flops import count_flops
 from cgqn_jax.types import Array, Params, Scene
-from cgqn_jax.workdir import versions
 
 CONTEXT = 6  # frames 0 .. 5, as in figure 3
 # Frame t alone, or all frames from the context to t.
@@ -70,10 +68,7 @@ def measure(
     'batch_size': batch_size,
     'num_samples': num_samples,
     'repeats': repeats,
-    'device': jax.devices()[0].device_kind,
-    'devices': jax.device_count(),
-    'versions': versions(),
-    'date': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
+    **timing.circumstances(),
   }
   calls, rows = {}, {}
   total, start = len(configs) * len(frames) * len(MODES), time.monotonic()
@@ -96,7 +91,7 @@ def measure(
           'preset': config.preset,
           'frame_size': config.data.frame_size,
           'trained_frames': config.data.num_frames,
-          'parameters': sum(x.size for x in jax.tree.leaves(params)),
+          'parameters': trees.size(params),
           'flops': _count(its, num_samples, arguments),
         }
         say(

@@ -41,8 +41,9 @@ class CGQN:
     self.networks = networks
     self.pixel_variance = pixel_variance
 
+  @functools.partial(jax.jit, static_argnums=0)
   def init(self, key: Array) -> Params:
-    """Fresh parameters."""
+    """Fresh parameters; compiled once a model, whatever the number of keys."""
     net = self.networks
     size, views = net.frame_size, net.view_size
     scene = Scene(jnp.zeros((1, 1, size, size, 3)), jnp.zeros((1, 1, views)))
@@ -51,8 +52,7 @@ class CGQN:
       scene, mask, scene, mask, jnp.ones((1,)), jnp.zeros((1,), jnp.int32)
     )
     noise = jnp.zeros((1, *net.latent_shape))
-    init = functools.partial(net.init, method=Networks.bound)
-    return jax.jit(init)(key, batch, noise)['params']
+    return net.init(key, batch, noise, method=Networks.bound)['params']
 
   def encode(self, params: Params, scene: Scene, mask: Array) -> Array:
     """Sum of the representations of the frames that `mask` marks.

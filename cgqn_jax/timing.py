@@ -5,6 +5,7 @@ summed up by its median.
 """
 
 from collections.abc import Callable, Hashable, Mapping
+import datetime
 import random
 import statistics
 import time
@@ -12,7 +13,20 @@ from typing import Any
 
 import jax
 
+from cgqn_jax.workdir import versions
+
 WARM_UP = 3
+
+
+def circumstances() -> dict[str, Any]:
+  """Where, with what and when something is timed, for its row of numbers."""
+  now = datetime.datetime.now(datetime.UTC)
+  return {
+    'device': jax.devices()[0].device_kind,
+    'devices': jax.device_count(),
+    'versions': versions(),
+    'date': now.isoformat(timespec='seconds'),
+  }
 
 
 def timed(call: Callable[..., Any], *args: Any) -> tuple[Any, float]:

@@ -1,4 +1,4 @@
-"""Trees of arrays compared by the names of their leaves.
+"""Trees of arrays: their size, and compared by the names of their leaves.
 
 A name, such as params/encoder/kernel, stays the same when a tree of named
 tuples comes back from a file as dicts and lists.
@@ -19,6 +19,11 @@ def by_name(tree: Any) -> dict[str, Any]:
   """Returns the leaves of a tree under their names."""
   leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
   return {name(path): leaf for path, leaf in leaves}
+
+
+def size(tree: Any) -> int:
+  """Returns the number of values in all leaves."""
+  return sum(x.size for x in jax.tree.leaves(tree))
 
 
 def checksum(tree: Any) -> int:

@@ -9,7 +9,6 @@ of one process that does nothing else: run it on an idle machine. With
 """
 
 from collections.abc import Callable, Iterator
-import datetime
 import functools
 import json
 import pathlib
@@ -32,10 +31,10 @@ from cgqn_jax import (
   parallel,
   timing,
   training,
+  trees,
 )
 from cgqn_jax.flops import count_flops
 from cgqn_jax.types import Batch, Params, Scene, TrainState
-from cgqn_jax.workdir import versions
 
 FUTURES = 30  # the paper's number of continuations of a test video
 # More than the pipeline prefetches, so that what it made during the
@@ -74,8 +73,7 @@ def measure(
   batch = next(batches) if batches else synthetic_batch(config)
   batch = parallel.shard(jax.device_get(batch))
 
-  state = training.create_state(model, config)
-  parameters = sum(x.size for x in jax.tree.leaves(state.params))
+  state = parallel.replicate(training.create_state(model, config))
   update = parallel.over_devices(training.make_update(model, config))
   with convolutions.plain_convolutions():
     # A function of its own: what is traced here must not be what runs.
@@ -85,12 +83,13 @@ def measure(
   wait_share = None
   if batches:
     state, wait_share = time_waiting(update, state, batches, repeats)
+    batches.close()  # and the processes that read, if there are any
   peak = peak_memory_bytes()
   return {
     'config': f'{config.dataset}/{config.data.config}',
     'preset': config.preset,
     'model': config.model.name,
-    'parameters': parameters,
+    'parameters': trees.size(state.params),
     'frame_size': config.data.frame_size,
     'batch_size': config.batch_size,
     'context': config.data.max_context,
@@ -102,10 +101,7 @@ def measure(
     'gflops_per_s': flops / step_s / 1e9,
     'peak_memory_bytes': peak,
     'data_wait_share': wait_share,
-    'device': jax.devices()[0].device_kind,
-    'devices': jax.device_count(),
-    'versions': versions(),
-    'date': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
+    **timing.circumstances(),
   }
 
 

@@ -158,6 +158,8 @@ def train_together(runs: list[Run], out: pathlib.Path) -> None:
     its = [f for f in run.flags if not f.startswith('--config.seed=')]
     groups.setdefault(tuple(its), []).append(run)
   for its, group in groups.items():
+    if len(group) == 1:
+      continue  # `execute` does as well alone
     seeds = ','.join(str(run.seed) for run in group)
     stem = group[0].name.removesuffix(f'-seed{group[0].seed}')
     print(f'== {stem}: training seeds {seeds} together', flush=True)

@@ -192,10 +192,14 @@ def _restore(
   config: ConfigDict, model: Any, seeds: Sequence[Seed], step: int
 ) -> TrainState:
   """The states after `step` updates, with a leading axis of seeds."""
-  states = []
-  for its in seeds:
-    state = training.create_state(model, _with_seed(config, its.seed))
-    states.append(its.checkpoints.restore(state, step) if step else state)
+  if step:
+    template = jax.eval_shape(lambda: training.create_state(model, config))
+    states = [its.checkpoints.restore(template, step) for its in seeds]
+  else:
+    states = [
+      training.create_state(model, _with_seed(config, its.seed))
+      for its in seeds
+    ]
   return jax.tree.map(lambda *x: jnp.stack(x), *states)
 
 

@@ -5,6 +5,7 @@ first frames of a video in order and predict the others one after the other:
 context is frames 0 .. C - 1, targets are frames C .. N - 1.
 """
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -81,19 +82,16 @@ class Sequential:
     self.kl_weight = kl_weight
     self.free_nats = free_nats
 
+  @functools.partial(jax.jit, static_argnums=0)
   def init(self, key: Array) -> Params:
-    """Fresh parameters."""
+    """Fresh parameters; compiled once a model, whatever the number of keys."""
     net = self.networks
     size = net.frame_size
     video = jnp.zeros((1, net.num_frames, size, size, 3))
     noise = Noise(
       jnp.zeros((1, *net.latent_shape)), jnp.zeros((1, net.num_frames - 1))
     )
-
-    def init(key: Array) -> Params:
-      return net.init(key, video, 1, noise, EVALUATION, method='bound')
-
-    return jax.jit(init)(key)['params']
+    return net.init(key, video, 1, noise, EVALUATION, method='bound')['params']
 
   def sample(
     self,
