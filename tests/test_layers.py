@@ -38,6 +38,17 @@ def test_convolve_and_both_gradients(height, width, size, maps):
     np.testing.assert_allclose(own, theirs, atol=1e-4)
 
 
+@pytest.mark.parametrize('maps', [9, 21])
+def test_gradient_of_more_cells_than_are_taken_at_once(maps):
+  """21 maps of 16x16 are three parts of 7, and 9 are two, one map padded."""
+  x, kernel = draw(0, maps, 16, 16, 3), draw(1, 5, 5, 3, 4)
+  cotangent = draw(2, maps, 16, 16, 4) / np.float32(maps)
+  pull = jax.vjp(plain, x, kernel)[1]
+  own_pull = jax.vjp(convolutions.convolve, x, kernel)[1]
+  for own, theirs in zip(own_pull(cotangent), pull(cotangent), strict=True):
+    np.testing.assert_allclose(own, theirs, rtol=1e-4, atol=1e-4)
+
+
 def test_convolve_takes_any_leading_axes():
   x, kernel = draw(0, 2, 3, 4, 5, 2), draw(1, 3, 3, 2, 6)
   expected = plain(x.reshape(6, 4, 5, 2), kernel).reshape(2, 3, 4, 5, 6)
