@@ -59,8 +59,8 @@ def test_trials_are_short_and_differ_in_their_overrides(small):
   assert [run.name for run in found[:3]] == [
     'trials/cgqn-1', 'trials/cdna-1', 'trials/cgqn-2',
   ]  # fmt: skip
-  assert '--config.num_steps=1000' in found[0].flags
-  assert found[0].num_steps == 1000 and small.num_steps == 3000
+  assert '--config.num_steps=250' in found[0].flags
+  assert found[0].num_steps == 250 and small.num_steps == 750
   assert set(found[2].flags) - set(found[0].flags) == {
     '--config.learning_rate.values=0,1e-3,2.5e-5'
   }
