@@ -70,7 +70,7 @@ def test_trials_are_short_and_differ_in_their_overrides(small):
 
 def test_they_see_validation_scenes_alone(small):
   its = experiment.on_validation(small)
-  assert its['split'] == 'validation' and its['num_scenes'] == 100
+  assert its['split'] == 'validation' and its['num_scenes'] == 30
   assert its['num_samples'] == 30 and its['step'] == 'latest'
   assert 'evaluation' not in experiment.asked(small, plan(small)[0])
 
@@ -87,7 +87,7 @@ def test_the_least_error_is_chosen(small, tmp_path):
   text = trials.table(chosen)
   line = '| cgqn | 2 | `learning_rate.values=0,1e-3,2.5e-5` | 8.000 | yes |'
   assert line in text and "| cgqn | 1 | preset's own | 10.000 |  |" in text
-  assert '100 validation scenes' in text
+  assert '30 validation scenes' in text
   # The comparison takes them, and says so in what it asks of its runs.
   values = dict.fromkeys(small.models, (1.0,))
   runs = experiment.runs(small, values, trials.overrides(chosen))
