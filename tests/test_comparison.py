@@ -208,7 +208,7 @@ def test_the_table_of_videos_counts_failures(tmp_path):
   assert summary['sv2p']['best_of_30']['mean'] == pytest.approx(0.010)
   # t = 12.7 for two runs, so 12.7 * 2.83 / sqrt(2).
   assert '| sv2p | 2 | 1 | 10.00 ± 2.83 | 25.41 |' in text
-  assert '| sv2p-seed1 | 3,000 | 100 | -9.00 |  | worse than copying |' in text
+  assert '| sv2p-seed1 | 750 | 100 | -9.00 |  | worse than copying |' in text
   # A run that diverged has no numbers, and has failed.
   text, summary = comparison_tables.tables(rows, curves, ['sv2p'])
   assert '| sv2p | 3 | 2 | 10.00 ± 2.83 |' in text
