@@ -130,6 +130,10 @@ def video_table(
       'diverged': lost,
       'student_95': half,
     }
+  for name in sorted(set(diverged) - set(summary)):
+    lost = list(diverged).count(name)
+    lines.append([name, f'{lost}', f'{lost}', *['-'] * (len(columns) + 1)])
+    summary[name] = {'runs': lost, 'failed': lost, 'diverged': lost}
   for label, n in (
     ('copy last frame', 'copy_last_frame'),
     ('pixel-mean of futures', 'pixel_mean'),

@@ -4,11 +4,9 @@ Paper, section 4.2: the context shows three sides of the cube, three targets
 show the fourth. The counterpart of `scoring`, with the same interface.
 """
 
-import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 import numpy as np
 import tqdm
@@ -90,32 +88,10 @@ def draw_samples(
 ) -> np.ndarray:
   """Samples of the targets, clipped to [0, 1]: [S, B, T, H, W, 3]."""
   chunks = [
-    np.asarray(_draw(model, params, key, batch, first, _CHUNK))
+    np.asarray(evaluation.draw_chunk(model, params, key, batch, first, _CHUNK))
     for first in range(0, num_samples, _CHUNK)
   ]
   return np.concatenate(chunks)[:num_samples]
-
-
-@functools.partial(jax.jit, static_argnames=('model', 'chunk'))
-def _draw(
-  model: Any,
-  params: Params,
-  key: Array,
-  batch: Batch,
-  first: Array,
-  chunk: int,
-) -> Array:
-  frames = model.sample(
-    params,
-    key,
-    batch.context,
-    batch.context_mask,
-    batch.target.views,
-    chunk,
-    batch.example_id,
-    first_sample=first,
-  )
-  return jnp.clip(frames, 0, 1)
 
 
 def _bounds(

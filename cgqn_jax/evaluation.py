@@ -92,16 +92,19 @@ def draw_samples(
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'chunk'))
-def _draw(
+def draw_chunk(
   model: Any,
   params: Params,
   key: Array,
   batch: Batch,
-  hypotheses: Array,
   first: Array,
   chunk: int,
-) -> tuple[Array, Array, Array]:
-  """A chunk of samples [s, B, T, ...], their errors and distances."""
+) -> Array:
+  """Samples first .. first + chunk - 1 of the targets, clipped to [0, 1].
+
+  Returns:
+    [chunk, B, T, H, W, 3].
+  """
   frames = model.sample(
     params,
     key,
@@ -112,7 +115,21 @@ def _draw(
     batch.example_id,
     first_sample=first,
   )
-  frames = jnp.clip(frames, 0, 1)
+  return jnp.clip(frames, 0, 1)
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'chunk'))
+def _draw(
+  model: Any,
+  params: Params,
+  key: Array,
+  batch: Batch,
+  hypotheses: Array,
+  first: Array,
+  chunk: int,
+) -> tuple[Array, Array, Array]:
+  """A chunk of samples [s, B, T, ...], their errors and distances."""
+  frames = draw_chunk(model, params, key, batch, first, chunk)
   truth = to_unit(batch.target.frames)
   error = jnp.mean((frames - truth[None]) ** 2, axis=(-3, -2, -1))
   # |x - y|^2 expanded: a matrix product instead of S x F pictures.

@@ -214,6 +214,10 @@ def test_the_table_of_videos_counts_failures(tmp_path):
   assert '| sv2p | 3 | 2 | 10.00 ± 2.83 |' in text
   assert summary['sv2p']['diverged'] == 1 and summary['cgqn']['diverged'] == 0
   assert '| copy last frame |  |  | 11.00 |  | 11.00 |' in text
+  # Nor has a model of which all did, but it has its line.
+  text, summary = comparison_tables.tables(rows, curves, ['cdna', 'cdna'])
+  assert '| cdna | 2 | 2 | - | - | - |' in text
+  assert summary['cdna'] == {'runs': 2, 'failed': 2, 'diverged': 2}
 
 
 def test_a_run_fails_on_validation_scenes_alone():

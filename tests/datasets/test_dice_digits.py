@@ -19,7 +19,7 @@ from tensorflow_datasets.core.download import checksums
 
 from cgqn_jax.simulators import dice
 
-_DATASETS = pathlib.Path(__file__).resolve().parents[1] / 'datasets'
+_DATASETS = pathlib.Path(__file__).resolve().parents[2] / 'datasets'
 _IMAGES, _LABELS = 'train-images-idx3-ubyte.gz', 'train-labels-idx1-ubyte.gz'
 _URL = 'https://storage.googleapis.com/cvdf-datasets/mnist/'
 _CONFIG = '--config=mnist_train_tiny'

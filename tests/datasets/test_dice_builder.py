@@ -13,7 +13,7 @@ from tensorflow_datasets.core import dataset_metadata
 
 from cgqn_jax.simulators import dice
 
-_DATASETS = pathlib.Path(__file__).resolve().parents[1] / 'datasets'
+_DATASETS = pathlib.Path(__file__).resolve().parents[2] / 'datasets'
 _TINY = {'train': 64, 'validation': 16, 'test': 16}
 _FIELDS = {
   'frames': (np.uint8, (20, 32, 32, 3)),
