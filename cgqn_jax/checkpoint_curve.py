@@ -29,7 +29,7 @@ from cgqn_jax.flops import count_flops
 from cgqn_jax.hidden_side import TEST_TARGETS
 from cgqn_jax.reporting import read_metrics
 from cgqn_jax.types import Params
-from cgqn_jax.workdir import replace_text
+from cgqn_jax.workdir import read_workdir, replace_text
 
 
 def write(
@@ -48,11 +48,13 @@ def write(
   every = math.ceil(last / points)
   steps = [step for step in steps if step % every == 0 or step == last]
   seconds = training_seconds(read_metrics(workdir), steps)
-  rows, protocol = [], {}
+  # One model for all of them, so that its samples are compiled once.
+  config = read_workdir(workdir)
+  model, protocol = models.build(config), _protocol(config, asked)
+  rows = []
   for step, its in zip(steps, seconds, strict=True):
     print(f'{workdir.name}: scores of update {step:,} of {last:,}', flush=True)
-    model, params, config = models.load(workdir, step)
-    protocol = _protocol(config, asked)
+    params = models.restore(model, workdir, step)
     scores = _score(model, params, config, protocol)
     rows.append({'step': step, 'train_seconds': its} | scores)
   curve = {

@@ -53,13 +53,26 @@ def protocol(rows: Rows) -> str:
     f'{p("num_scenes"):,} scenes, {p("num_samples")} samples and '
     f'{p("num_draws")} posterior draws each, evaluation seed {p("seed")}',
     f'context: {context}; judged: {p("hidden_frames")} hidden frames; bounds '
-    f'over {p("num_targets")} of them',
+    f'over {_num_targets(rows)} of them',
     f'trained for {updates} updates, seeds {seeds}',
     f'evaluated {" to ".join(dict.fromkeys((dates[0], dates[-1])))} on '
     f'{devices}; jax {its["version_jax"]}, flax {its["version_flax"]}, Python '
     f'{its["version_python"]}, commit {its["version_commit"]}',
   ]
   return '\n'.join(f'* {line}' for line in lines)
+
+
+def _num_targets(rows: Rows) -> str:
+  """Of the bounds, and of which models where they differ."""
+  models: dict[int, list[str]] = {}
+  for row in rows:
+    models.setdefault(row['protocol_num_targets'], []).append(row['model'])
+  if len(models) == 1:
+    return f'{next(iter(models))}'
+  return ', '.join(
+    f'{count} ({", ".join(dict.fromkeys(names))})'
+    for count, names in models.items()
+  )
 
 
 def run_table(rows: Rows) -> str:
@@ -152,11 +165,12 @@ def video_table(
     'deviation over R runs s; ± 95 % is t s / sqrt(R). Failed runs (see every '
     'run) are in the means, except those that diverged, which have no numbers.'
   )
-  if len({row['variance'] for row in rows}) > 1:
-    notes += (
-      ' Negative ELBOs do not compare here: the models have different '
-      'pixel-variances.'
-    )
+  for field, what in (
+    ('variance', 'the models have different pixel-variances'),
+    ('protocol_num_targets', 'they are of different numbers of frames'),
+  ):
+    if len({row[field] for row in rows}) > 1:
+      notes += f' Negative ELBOs do not compare here: {what}.'
   title = '### Errors of hidden frames'
   return '\n\n'.join([title, markdown.table(heads, lines, 1), notes]), summary
 

@@ -118,12 +118,18 @@ def load(
   """
   config = read_workdir(workdir)
   model = build(config)
+  return model, restore(model, workdir, step), config
+
+
+def restore(
+  model: Model, workdir: str | pathlib.Path, step: Step = 'best'
+) -> Params:
+  """The parameters alone, as `load` does: for several steps of one model."""
   folder = pathlib.Path(workdir) / 'checkpoints'
   with Checkpoints(folder, read_only=True) as checkpoints:
     step = _resolve(checkpoints, step)
     template = jax.eval_shape(model.init, jax.random.key(0))
-    params = checkpoints.restore_params(template, step)
-  return model, params, config
+    return checkpoints.restore_params(template, step)
 
 
 def checkpoint_step(workdir: str | pathlib.Path, step: Step = 'best') -> int:

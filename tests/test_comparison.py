@@ -218,6 +218,13 @@ def test_the_table_of_videos_counts_failures(tmp_path):
   text, summary = comparison_tables.tables(rows, curves, ['cdna', 'cdna'])
   assert '| cdna | 2 | 2 | - | - | - |' in text
   assert summary['cdna'] == {'runs': 2, 'failed': 2, 'diverged': 2}
+  # Bounds of other numbers of frames are another quantity.
+  assert 'do not compare' not in text
+  for row in rows:
+    row['protocol_num_targets'] = 15 if row['model'] == 'sv2p' else 4
+  text, _ = comparison_tables.tables(rows, curves)
+  assert 'bounds over 4 (cgqn), 15 (sv2p) of them' in text
+  assert 'do not compare here: they are of different numbers of frames' in text
 
 
 def test_a_run_fails_on_validation_scenes_alone():
