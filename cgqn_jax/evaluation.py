@@ -136,7 +136,8 @@ def _draw(
   flat = frames.reshape(frames.shape[:3] + (-1,))
   others = to_unit(hypotheses)
   others = others.reshape(others.shape[:3] + flat.shape[-1:])
-  cross = jnp.einsum('sbtd,bftd->sbft', flat, others)
+  # Of products that nearly cancel: all digits, on a GPU too.
+  cross = jnp.einsum('sbtd,bftd->sbft', flat, others, precision='highest')
   own = jnp.sum(flat**2, -1)[:, :, None]
   theirs = jnp.sum(others**2, -1)[None]
   distance = jnp.maximum(own + theirs - 2 * cross, 0) / flat.shape[-1]
@@ -176,19 +177,21 @@ def ssim(one: Array, other: Array) -> Array:
   11x11 Gaussian window of standard deviation 1.5, K = 0.01 and 0.03, VALID
   padding, mean over positions and channels.
   """
-  offset = jnp.arange(11.0) - 5
-  window = jnp.exp(-0.5 * (offset / 1.5) ** 2)
-  window = window / jnp.sum(window)
+  offset = np.arange(11) - 5
+  window = np.exp(-0.5 * (offset / 1.5) ** 2)
+  window /= window.sum()
+
+  # A product with a band, a row an output: XLA compiles it at once, and shifted
+  # copies, summed, not in minutes on a GPU. Variances are differences of blurs,
+  # so a GPU's reduced precision of products would not do.
+  def band(size: int) -> np.ndarray:
+    rows = [np.pad(window, (i, size - 11 - i)) for i in range(size - 10)]
+    return np.array(rows, np.float32)
 
   def blur(x: Array) -> Array:
-    for axis in (-3, -2):
-      size = x.shape[axis] - 10
-      parts = [
-        weight * jax.lax.slice_in_dim(x, i, i + size, axis=x.ndim + axis)
-        for i, weight in enumerate(window)
-      ]
-      x = sum(parts)
-    return x
+    rows, columns = band(x.shape[-3]), band(x.shape[-2])
+    x = jnp.einsum('ih,...hwc->...iwc', rows, x, precision='highest')
+    return jnp.einsum('jw,...iwc->...ijc', columns, x, precision='highest')
 
   a, b = to_unit(one), to_unit(other)
   mean_a, mean_b = blur(a), blur(b)
