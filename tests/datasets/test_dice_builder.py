@@ -1,9 +1,6 @@
 """The dice as a TFDS dataset: the same by every way to build them."""
 
-import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 from PIL import Image
@@ -12,8 +9,8 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_metadata
 
 from cgqn_jax.simulators import dice
+from tests.datasets import builds
 
-_DATASETS = pathlib.Path(__file__).resolve().parents[2] / 'datasets'
 _TINY = {'train': 64, 'validation': 16, 'test': 16}
 _FIELDS = {
   'frames': (np.uint8, (20, 32, 32, 3)),
@@ -29,44 +26,32 @@ _FIELDS = {
 }
 _IMAGES, _LABELS = 'train-images-idx3-ubyte.gz', 'train-labels-idx1-ubyte.gz'
 _URL = 'https://storage.googleapis.com/cvdf-datasets/mnist/'
+_XLA = ''  # LLVM's optimisations, unlike the tests: many rays have to be cast
 _STOCK = """
 import sys
 from dice.dice_dataset_builder import Builder
 Builder(config='default_32_tiny', data_dir=sys.argv[1]).download_and_prepare()
 """
 
-with tfds.core.utils.add_sys_path(_DATASETS):
+with tfds.core.utils.add_sys_path(builds.DATASETS):
   Builder = tfds.core.community.builder_cls_from_module(
     'dice.dice_dataset_builder'
   )
-
-
-def _run(*command: str) -> subprocess.CompletedProcess:
-  paths = [_DATASETS.parent, _DATASETS, os.environ.get('PYTHONPATH', '')]
-  return subprocess.run(
-    [sys.executable, *map(str, command)],
-    capture_output=True,
-    text=True,
-    timeout=300,
-    env=os.environ
-    | {
-      'PYTHONPATH': os.pathsep.join(map(str, paths)),
-      'XLA_FLAGS': '',  # unlike the tests', as many rays have to be cast
-    },
-  )
-
-
-def _rows(directory: pathlib.Path, split: str) -> list[dict[str, np.ndarray]]:
-  builder = tfds.builder_from_directory(directory)
-  return list(builder.as_data_source(split))
 
 
 @pytest.fixture(scope='module')
 def built(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
   """default_32_tiny, as build.py builds it."""
   data_dir = tmp_path_factory.mktemp('data')
-  script, config = _DATASETS / 'build.py', '--config=default_32_tiny'
-  done = _run(script, 'dice', config, '--workers=1', f'--data_dir={data_dir}')
+  script, config = builds.DATASETS / 'build.py', '--config=default_32_tiny'
+  done = builds.run(
+    script,
+    'dice',
+    config,
+    '--workers=1',
+    f'--data_dir={data_dir}',
+    xla_flags=_XLA,
+  )
   assert done.returncode == 0, done.stderr
   assert '96 examples to make' in done.stdout
   return data_dir / 'dice' / 'default_32_tiny' / '1.0.0'
@@ -74,7 +59,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 def test_built_examples_are_the_simulator_s(built: pathlib.Path):
   for split, count in _TINY.items():
-    rows = _rows(built, split)
+    rows = builds.rows(built, split)
     assert [int(row['example_id']) for row in rows] == list(range(count))
     rows = rows[:: count // 4]
     ids = [int(row['example_id']) for row in rows]
@@ -91,12 +76,13 @@ def test_built_examples_are_the_simulator_s(built: pathlib.Path):
       difference = np.abs(row['frames'].astype(int) - views.frames[i])
       assert (difference > 1).mean() <= 1e-4, difference.max()
   assert not np.array_equal(
-    _rows(built, 'test')[0]['frames'], _rows(built, 'train')[0]['frames']
+    builds.rows(built, 'test')[0]['frames'],
+    builds.rows(built, 'train')[0]['frames'],
   )
 
 
 def test_features(built: pathlib.Path):
-  row = _rows(built, 'validation')[5]
+  row = builds.rows(built, 'validation')[5]
   found = {name: np.asarray(value) for name, value in row.items()}
   found = {name: (value.dtype, value.shape) for name, value in found.items()}
   assert found == _FIELDS
@@ -108,21 +94,10 @@ def test_features(built: pathlib.Path):
 
 
 def test_tfds_builds_the_same(built: pathlib.Path, tmp_path: pathlib.Path):
-  done = _run('-c', _STOCK, tmp_path)
+  done = builds.run('-c', _STOCK, tmp_path, xla_flags=_XLA)
   assert done.returncode == 0, done.stderr
   theirs = tmp_path / 'dice' / 'default_32_tiny' / '1.0.0'
-  assert sorted(p.name for p in theirs.iterdir()) == sorted(
-    p.name for p in built.iterdir()
-  )
-  for name in 'features.json', '../../.config/metadata.json':
-    assert (theirs / name).read_text() == (built / name).read_text()
-  for split in _TINY:
-    ours = _rows(built, split)
-    assert len(ours) == _TINY[split]
-    for a, b in zip(ours, _rows(theirs, split), strict=True):
-      assert a.keys() == b.keys() == _FIELDS.keys()
-      for name in a:
-        np.testing.assert_array_equal(a[name], b[name])
+  builds.assert_same(built, theirs, _TINY)
 
 
 def test_the_estimated_size_is_about_right(built: pathlib.Path):

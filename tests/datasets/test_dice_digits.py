@@ -5,10 +5,8 @@ import functools
 import gzip
 import hashlib
 import http.server
-import os
 import pathlib
 import shutil
-import subprocess
 import sys
 import threading
 
@@ -18,26 +16,15 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import checksums
 
 from cgqn_jax.simulators import dice
+from tests.datasets import builds
 
-_DATASETS = pathlib.Path(__file__).resolve().parents[2] / 'datasets'
 _IMAGES, _LABELS = 'train-images-idx3-ubyte.gz', 'train-labels-idx1-ubyte.gz'
 _URL = 'https://storage.googleapis.com/cvdf-datasets/mnist/'
 _CONFIG = '--config=mnist_train_tiny'
 
-with tfds.core.utils.add_sys_path(_DATASETS):
+with tfds.core.utils.add_sys_path(builds.DATASETS):
   Builder = tfds.core.community.builder_cls_from_module(
     'dice.dice_dataset_builder'
-  )
-
-
-def _run(*command: str) -> subprocess.CompletedProcess:
-  paths = [str(_DATASETS.parent), os.environ.get('PYTHONPATH', '')]
-  return subprocess.run(
-    [sys.executable, *map(str, command)],
-    capture_output=True,
-    text=True,
-    timeout=300,
-    env=os.environ | {'PYTHONPATH': os.pathsep.join(paths)},
   )
 
 
@@ -89,7 +76,7 @@ def classes() -> np.ndarray:
 
 def _copy(tmp_path: pathlib.Path, url: str) -> pathlib.Path:
   """datasets/ with small scenes, whose MNIST is tmp_path/mnist at `url`."""
-  folder = shutil.copytree(_DATASETS, tmp_path / 'datasets')
+  folder = shutil.copytree(builds.DATASETS, tmp_path / 'datasets')
   path = folder / 'dice' / 'dice_dataset_builder.py'
   text = path.read_text()
   for old, new in (
@@ -114,11 +101,13 @@ def test_all_digits_are_downloaded_once(
   pictures = _write_mnist(tmp_path / 'mnist', classes)
   url, asked = server
   script, data_dir = _copy(tmp_path, url), tmp_path / 'data'
-  done = _run(script, 'dice', _CONFIG, '--workers=1', f'--data_dir={data_dir}')
+  done = builds.run(
+    script, 'dice', _CONFIG, '--workers=1', f'--data_dir={data_dir}'
+  )
   assert done.returncode == 0, done.stderr
   assert sorted(asked) == [f'/{_IMAGES}', f'/{_LABELS}']
   path = data_dir / 'dice' / 'mnist_train_tiny' / '1.0.0'
-  rows = tfds.builder_from_directory(path).as_data_source('train')
+  rows = builds.rows(path, 'train')
   rooms = dice.sample_batch('train', range(4), num_digits=400)
   views = dice.render_batch(rooms, 16, 1, images=pictures)
   frames = np.asarray(views.frames).astype(int)
@@ -140,7 +129,7 @@ def test_other_digits_are_refused(tmp_path: pathlib.Path, classes: np.ndarray):
   script = _copy(tmp_path, 'http://localhost:9/')  # nobody is there
   shutil.copytree(folder, data_dir / 'downloads' / 'manual')
   for command in ['dice'], ['preview', 'dice', f'--out={tmp_path}/p.png']:
-    done = _run(script, *command, _CONFIG, f'--data_dir={data_dir}')
+    done = builds.run(script, *command, _CONFIG, f'--data_dir={data_dir}')
     assert done.returncode == 1
     line = done.stderr.splitlines()[-1]
     assert line.startswith('build.py: ') and 'Traceback' not in done.stderr

@@ -1,9 +1,6 @@
 """The narratives as TFDS datasets: the same by every way to build them."""
 
-import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 from PIL import Image
@@ -12,8 +9,8 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_metadata
 
 from cgqn_jax.simulators import narratives
+from tests.datasets import builds
 
-_DATASETS = pathlib.Path(__file__).resolve().parents[2] / 'datasets'
 _TINY = {'train': 256, 'validation': 32, 'test': 32}
 _FULL = {'train': 98_000, 'validation': 1_000, 'test': 1_000}
 # What `tfds build` does, but for the imports that need TensorFlow.
@@ -25,20 +22,9 @@ tfds.core.visibility.set_availables(list(tfds.core.visibility.DatasetType))
 cli_utils.make_flags_parser(build.Args, description='')(sys.argv).execute()
 """
 
-with tfds.core.utils.add_sys_path(_DATASETS):
+with tfds.core.utils.add_sys_path(builds.DATASETS):
   Builder = tfds.core.community.builder_cls_from_module(
     'narratives.narratives_dataset_builder'
-  )
-
-
-def _run(*command: str) -> subprocess.CompletedProcess:
-  paths = [str(_DATASETS.parent), os.environ.get('PYTHONPATH', '')]
-  return subprocess.run(
-    [sys.executable, *map(str, command)],
-    capture_output=True,
-    text=True,
-    timeout=300,
-    env=os.environ | {'PYTHONPATH': os.pathsep.join(paths)},
   )
 
 
@@ -47,20 +33,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
   """color_reaction_32_tiny, as build.py builds it."""
   data_dir = tmp_path_factory.mktemp('data')
   config = '--config=color_reaction_32_tiny'
-  script = _DATASETS / 'build.py'
-  done = _run(script, 'narratives', config, f'--data_dir={data_dir}')
+  script = builds.DATASETS / 'build.py'
+  done = builds.run(script, 'narratives', config, f'--data_dir={data_dir}')
   assert done.returncode == 0, done.stderr
   return data_dir / 'narratives' / 'color_reaction_32_tiny' / '1.0.0'
 
 
-def _rows(directory: pathlib.Path, split: str) -> list[dict[str, np.ndarray]]:
-  builder = tfds.builder_from_directory(directory)
-  return list(builder.as_data_source(split))
-
-
 def test_built_examples_are_the_simulator_s(built: pathlib.Path):
   for split, count in _TINY.items():
-    rows = _rows(built, split)
+    rows = builds.rows(built, split)
     assert [int(row['example_id']) for row in rows] == list(range(count))
     for row in rows[:: count // 8]:
       story = narratives.sample('color_reaction', split, int(row['example_id']))
@@ -71,33 +52,23 @@ def test_built_examples_are_the_simulator_s(built: pathlib.Path):
       difference = np.abs(row['frames'].astype(int) - expected)
       assert difference.max() <= 4 and (difference > 0).mean() <= 1e-4
   assert not np.array_equal(
-    _rows(built, 'test')[0]['frames'], _rows(built, 'train')[0]['frames']
+    builds.rows(built, 'test')[0]['frames'],
+    builds.rows(built, 'train')[0]['frames'],
   )
 
 
 def test_tfds_build_makes_the_same(built: pathlib.Path, tmp_path: pathlib.Path):
-  done = _run(
+  done = builds.run(
     '-c',
     _STOCK,
-    _DATASETS / 'narratives',
+    builds.DATASETS / 'narratives',
     '--config=color_reaction_32_tiny',
     '--file_format=array_record',
     f'--data_dir={tmp_path}',
   )
   assert done.returncode == 0, done.stderr
   theirs = tmp_path / 'narratives' / 'color_reaction_32_tiny' / '1.0.0'
-  assert sorted(p.name for p in theirs.iterdir()) == sorted(
-    p.name for p in built.iterdir()
-  )
-  for name in 'features.json', '../../.config/metadata.json':
-    assert (theirs / name).read_text() == (built / name).read_text()
-  for split in _TINY:
-    ours = _rows(built, split)
-    assert len(ours) == _TINY[split]
-    for a, b in zip(ours, _rows(theirs, split), strict=True):
-      assert a.keys() == b.keys()
-      for name in a:
-        np.testing.assert_array_equal(a[name], b[name])
+  builds.assert_same(built, theirs, _TINY)
 
 
 def test_the_estimated_size_is_about_right(built: pathlib.Path):
