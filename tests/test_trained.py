@@ -56,7 +56,7 @@ OVERFIT = {
   'gqn': Overfit(250, 2e-3, 0.002),
   'sssm': Overfit(1_000, 3e-3, 0.02),
   'sv2p': Overfit(1_000, 3e-3, 0.02),
-  'cdna': Overfit(1_200, 1e-3, 0.02),
+  'cdna': Overfit(1_000, 8e-3, 0.02),
 }
 # SV2P: in so few updates its latent is worth its nats only while an error costs
 # much, so the variance does not rise.
