@@ -1,7 +1,7 @@
 # make demo     a bare clone -> dataset, training, evaluation, pictures
 # make test     installs what the tests need and runs them
 # make sample   futures from the weights that the repository ships
-# make test-slow    trainings to a level, an hour and a half
+# make test-slow    trainings to a level, two to three hours
 # make lint, make clean
 
 PYTHON ?= python3

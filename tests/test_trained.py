@@ -1,8 +1,8 @@
 """Trainings to a level: every model overfits, and beats repeating a frame.
 
 Nothing of the paper; what must hold before a comparison of models is worth its
-time. By `make test-slow`: two hours on two idle cores, as estimated from the
-speeds of single updates. Where the environment names a folder in
+time. By `make test-slow`: two to three hours of two cores, as estimated from
+the speeds of single updates. Where the environment names a folder in
 CGQN_JAX_RESULTS, each test adds what it measured to <folder>/trained.jsonl, a
 row a test, before it judges it.
 """
@@ -63,7 +63,7 @@ OVERFIT = {
 HELD_OUT = {
   'cgqn': HeldOut(1_500),
   'gqn': HeldOut(1_000),
-  'sssm': HeldOut(750),
+  'sssm': HeldOut(1_000),
   'sv2p': HeldOut(600, ('pixel_variance.values=0.005,0.005',)),
   'cdna': HeldOut(300),
 }
