@@ -64,6 +64,8 @@ def write(
     'parameters': trees.size(params),
     'flops_per_update': flops_per_update(model, config),
     'asked': asked,
+    # Of the files that belong to it, should they be written over.
+    'evaluated': experiment.evaluated(workdir),
   }
   path = workdir / experiment.CURVE
   path.parent.mkdir(exist_ok=True)
@@ -76,9 +78,10 @@ def training_seconds(
 ) -> list[float | None]:
   """Seconds of training up to each step, from the logged speeds.
 
-  Waiting for data, validation and saving are in them, compiling is not, nor
-  the time between a kill and the resumption. A row without a speed takes that
-  of the next one that has it.
+  Waiting for data is in them; compiling, validation, pictures and saving are
+  not, nor the time between a kill and the resumption. Seeds trained together
+  have each its part. A row without a speed takes that of the next one that has
+  it.
 
   Args:
     rows: of training, in order.

@@ -78,7 +78,12 @@ def failure(its: Mapping[str, Any]) -> str | None:
   kl, copy = its['validation_kl'], its.get('validation_copy_last_frame')
   if its['protocol_model'] not in models.DETERMINISTIC and kl < COLLAPSED:
     return f'KL {kl:.3f}'
-  if copy is not None and its[f'validation_{headline([its])}'] > copy:
+  validation = {
+    name.removeprefix('validation_'): value
+    for name, value in its.items()
+    if name.startswith('validation_')
+  }
+  if copy is not None and validation[headline([validation])] > copy:
     return 'worse than copying'
   return None
 
@@ -93,18 +98,26 @@ def headline(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def choose(
-  rows: Iterable[Mapping[str, Any]], share: float, least: int
+  rows: Iterable[Mapping[str, Any]],
+  share: float,
+  least: int,
+  diverged: Sequence[Run] = (),
 ) -> list[dict[str, Any]]:
   """The rows, each with `chosen`: whether it is among its group's best.
 
   The best are those of the lowest validation loss; none are where a group
-  has fewer than `least` runs.
+  has fewer than `least` runs. Those that diverged count as runs and are not
+  among the best: the share is of all that were started.
   """
   rows = [dict(its) for its in rows]
-  for group in groups(rows).values():
+  for (variance, model), group in groups(rows).items():
     ranked = sorted(group, key=_validation_loss)
-    count = math.floor(share * len(ranked) + 1e-9)
-    count = max(1, count) if len(ranked) >= least else 0
+    runs = len(group) + sum(
+      its.model == model and its.variance in (None, variance)
+      for its in diverged
+    )
+    count = math.floor(share * runs + 1e-9)
+    count = max(1, count) if runs >= least else 0
     for place, its in enumerate(ranked):
       its['chosen'] = place < count
   return rows

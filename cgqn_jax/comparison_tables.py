@@ -41,13 +41,15 @@ def protocol(rows: Rows) -> str:
   def p(name: str) -> Any:
     return its[f'protocol_{name}']
 
+  def versions(name: str) -> str:
+    return ', '.join(sorted({f'{row[f"version_{name}"]}' for row in rows}))
+
   context = p('context')
   if not isinstance(context, str):
     context = f'frames {json.dumps(context)} (from 0)'
   updates = ', '.join(f'{n:,}' for n in sorted({r['num_steps'] for r in rows}))
   seeds = ', '.join(str(seed) for seed in sorted({r['seed'] for r in rows}))
   dates = sorted({row['date'] for row in rows})
-  devices = ', '.join(sorted({row['version_device'] for row in rows}))
   lines = [
     f'{p("dataset")}, {p("frame_size")}x{p("frame_size")}, {p("split")} split: '
     f'{p("num_scenes"):,} scenes, {p("num_samples")} samples and '
@@ -56,8 +58,8 @@ def protocol(rows: Rows) -> str:
     f'over {_num_targets(rows)} of them',
     f'trained for {updates} updates, seeds {seeds}',
     f'evaluated {" to ".join(dict.fromkeys((dates[0], dates[-1])))} on '
-    f'{devices}; jax {its["version_jax"]}, flax {its["version_flax"]}, Python '
-    f'{its["version_python"]}, commit {its["version_commit"]}',
+    f'{versions("device")}; jax {versions("jax")}, flax {versions("flax")}, '
+    f'Python {versions("python")}, commit {versions("commit")}',
   ]
   return '\n'.join(f'* {line}' for line in lines)
 
@@ -98,8 +100,9 @@ def run_table(rows: Rows) -> str:
   heads = ['run', 'update', 'seconds', 'validation loss', 'chosen', 'failed']
   heads += ['negative ELBO', 'KL'] + ([] if best is None else ['MSE x 1e-3'])
   notes = (
-    'Seconds of training without compiling; runs are chosen by the validation '
-    'loss, which is under the protocol of training. On validation scenes too: '
+    'Seconds of training without compiling and validation; runs are chosen by '
+    'the validation loss, which is under the protocol of training. On '
+    'validation scenes too: '
     f'a run has failed whose KL is below {COLLAPSED} nats although it has a '
     'latent, or whose best sample is worse than repeating the last frame.'
   )
@@ -188,21 +191,24 @@ def budget_table(rows: Rows, curves: Mapping[str, Mapping[str, Any]]) -> str:
     cells = []
     for kind, budget in budgets.items():
       points = [at_budget(curves[row['run']], kind, budget) for row in group]
+      if None in points:  # The fastest of its runs would not stand for all.
+        cells.append('-')
+        continue
       early = any(
-        point is None or point['step'] < row['num_steps']
+        point['step'] < row['num_steps']
         for point, row in zip(points, group, strict=True)
       )
       cut |= early
-      found = [point for point in points if point is not None]
-      text = markdown.cell(found, best, '.2f', 1e3)
-      cells.append(text + (' †' if early and found else ''))
+      text = markdown.cell(points, best, '.2f', 1e3)
+      cells.append(text + (' †' if early else ''))
     lines.append([name, f'{len(group)}', *cells])
   heads = ['model', 'runs', *(f'equal {kind}' for kind in budgets)]
   its = next(iter(curves.values()))['protocol']
   shown = ', '.join(f'{budget:,.4g} {kind}' for kind, budget in budgets.items())
   notes = (
     f'{best.replace("_", " ")} x 1e-3 at the last checkpoint within {shown}; '
-    f'{its["num_scenes"]} scenes, {its["num_samples"]} samples.'
+    f'{its["num_scenes"]} scenes, {its["num_samples"]} samples. -: not all of '
+    'its runs have a checkpoint so early.'
   )
   if cut:
     notes += (

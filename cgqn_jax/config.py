@@ -140,12 +140,13 @@ def sequential(config: ConfigDict, model: str, size: str) -> None:
     config.model.latent = 1 if data.frame_size == 64 else 4
     config.model.time_variant = False
   # Like the pixel-variance's, their boundaries are of 400,000 steps. SV2P:
-  # first without the posterior, then with it at no cost, then charged.
+  # first without the posterior, then with it at no cost, then charged. sSSM:
+  # its latent costs nothing at first, all after 15 % of the run (choice).
   if model == 'sv2p':
     config.informed = _levels((0, 100_000), (0.0, 1.0), 'constant')
     config.kl_weight = _levels((200_000, 240_000), (0.0, 1.0), 'linear')
   if model == 'sssm':
-    config.kl_weight = _levels((0,), (1.0,), 'constant')
+    config.kl_weight = _levels((0, 60_000), (0.0, 1.0), 'linear')
 
 
 def _levels(

@@ -122,6 +122,11 @@ def model(
 
 def compared(config: ConfigDict) -> list[str]:
   """The names in config.compared; ValueError for one that is not there."""
+  if 'compared' not in config:
+    raise ValueError(
+      '--config is of one run, which is no experiment; give '
+      'configs/comparison.py or configs/dice_comparison.py'
+    )
   names = [name.strip() for name in config.compared.split(',') if name.strip()]
   for name in names:
     if name not in config.models:
@@ -243,17 +248,25 @@ def state(config: ConfigDict, run: Run, out: pathlib.Path) -> State:
     return State(0, False, 'not started')
   step = max(checkpoint_steps(workdir), default=0)
   its, ended = asked(config, run), workdir / DIVERGED
-  if ended.exists() and read_json(ended)['asked']['flags'] == its['flags']:
-    return State(step, False, 'diverged: its loss was not finite', True)
   if step < run.num_steps:
+    if ended.exists() and read_json(ended)['asked']['flags'] == its['flags']:
+      return State(step, False, 'diverged: its loss was not finite', True)
     return State(step, False, f'update {step:,} of {run.num_steps:,}')
   needed = (METRICS, PER_SCENE, VALIDATION, CURVE)
   needed = needed if run.trial is None else (TRIAL,)
   if not all((workdir / name).exists() for name in needed):
     return State(step, False, 'trained, not evaluated')
-  if read_json(workdir / needed[-1])['asked'] != its:
+  record = read_json(workdir / needed[-1])
+  same = run.trial is not None or record.get('evaluated') == evaluated(workdir)
+  if record['asked'] != its or not same:
     return State(step, False, 'trained or evaluated with other settings')
   return State(step, True, 'finished')
+
+
+def evaluated(workdir: pathlib.Path) -> dict[str, Any]:
+  """The protocols under which a run was evaluated last, by anyone."""
+  names = [n for n in (METRICS, VALIDATION) if (workdir / n).exists()]
+  return {name: read_json(workdir / name)['protocol'] for name in names}
 
 
 def record_divergence(config: ConfigDict, run: Run, out: pathlib.Path) -> None:

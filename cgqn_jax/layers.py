@@ -23,11 +23,12 @@ class Conv(nn.Module):
 
   features: int
   size: int
+  kernel_init: nn.initializers.Initializer = KERNEL_INIT
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
     shape = (self.size, self.size, x.shape[-1], self.features)
-    kernel = self.param('kernel', KERNEL_INIT, shape)
+    kernel = self.param('kernel', self.kernel_init, shape)
     bias = self.param('bias', nn.initializers.zeros_init(), shape[-1:])
     return add_bias(convolve(x, kernel), bias)
 

@@ -112,7 +112,8 @@ class Progress:
   """A line on stderr: step, loss, KL, speed, share of waiting, time to go.
 
   Rewritten in place on a terminal; elsewhere a line every `every` seconds.
-  The speed is that of the last ten seconds or more, without the compilation.
+  The speed shown is that of the last ten seconds or more, whatever they went
+  into; that of `lap` is of updates alone.
   """
 
   def __init__(
@@ -130,6 +131,10 @@ class Progress:
     self._clock = clock
     self._waited = 0.0
     self._shown = -math.inf
+    # The last update, and what there was since: (time, step, seconds waited).
+    self._last: tuple[float, int, float] | None = None
+    self._paused = 0.0
+    self._lap = np.zeros(3)
     # (time, step, seconds waited so far), at most five a second.
     self._marks: collections.deque[tuple[float, int, float]] = (
       collections.deque(maxlen=50)
@@ -144,23 +149,42 @@ class Progress:
     finally:
       self._waited += self._clock() - start
 
+  @contextlib.contextmanager
+  def paused(self) -> Iterator[None]:
+    """Keeps the time spent inside out of `lap`."""
+    start = self._clock()
+    try:
+      yield
+    finally:
+      self._paused += self._clock() - start
+
   def update(self, step: int, *, loss: float, kl: float) -> None:
     """Notes that `step` updates are applied; shows the line when it is due."""
     now = self._clock()
+    if self._last:
+      then, before, waited = self._last
+      seconds = now - then - self._paused
+      self._lap += (seconds, step - before, self._waited - waited)
+    self._last, self._paused = (now, step, self._waited), 0.0
     if not self._marks or now - self._marks[-1][0] >= 0.2:
       self._marks.append((now, step, self._waited))
     if now - self._shown >= self._every or step == self._total:
       self._shown = now
       self._show(self._line(step, loss, kl), end=step == self._total)
 
-  def rates(self) -> dict[str, float]:
-    """Returns updates_per_second and data_share; {} before two updates."""
-    if len(self._marks) < 2:
+  def lap(self) -> dict[str, float]:
+    """Returns updates_per_second and data_share since the last call.
+
+    Without pauses and without the first update, which compiles; {} where
+    nothing else was.
+    """
+    seconds, updates, waited = self._lap.tolist()
+    self._lap[:] = 0.0
+    if seconds <= 0:
       return {}
-    (t0, n0, w0), (t1, n1, w1) = self._marks[0], self._marks[-1]
     return {
-      'updates_per_second': (n1 - n0) / (t1 - t0),
-      'data_share': (w1 - w0) / (t1 - t0),
+      'updates_per_second': updates / seconds,
+      'data_share': waited / seconds,
     }
 
   def say(self, text: str) -> None:
@@ -169,13 +193,13 @@ class Progress:
 
   def _line(self, step: int, loss: float, kl: float) -> str:
     parts = [f'{step:,}/{self._total:,}', f'loss {loss:.4g}', f'kl {kl:.4g}']
-    rates = self.rates()
-    speed = rates.get('updates_per_second', 0)
-    if speed > 0:
+    (t0, n0, w0), (t1, n1, w1) = self._marks[0], self._marks[-1]
+    if n1 > n0:
+      speed = (n1 - n0) / (t1 - t0)
       left = datetime.timedelta(seconds=round((self._total - step) / speed))
       parts += [
         f'{speed:.3g} updates/s',
-        f'waiting for data {rates["data_share"]:.0%}',
+        f'waiting for data {(w1 - w0) / (t1 - t0):.0%}',
         f'{left} left',
       ]
     return '  '.join(parts)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cgqn_jax import experiment, markdown
+from cgqn_jax import experiment, markdown, scoring
 from cgqn_jax.experiment import Run
 from cgqn_jax.workdir import replace_text
 
@@ -35,6 +35,14 @@ def runs(
     shown = ', '.join(f'{name} {count}' for name, count in counts.items())
     raise ValueError(
       f'the numbers of trials differ, so the choice would not be fair: {shown}'
+    )
+  samples = experiment.on_validation(config)['num_samples']
+  known = [f'best_of_{n}' for n in scoring.best_of(samples)]
+  metric = config.trials.metric
+  if metric.startswith('best_of_') and metric not in known:
+    raise ValueError(
+      f'trials.metric is {metric!r}; with validation.num_samples={samples} '
+      f'there are {", ".join(known)}'
     )
   if config.trials.seed in config.seeds:
     raise ValueError(

@@ -67,6 +67,7 @@ _TOGETHER = flags.DEFINE_bool(
 
 def plan(config: ConfigDict, out: pathlib.Path) -> list[Run]:
   """The runs of an experiment, or with --tune its trials."""
+  names = experiment.compared(config)
   if not pathlib.Path(config.base).is_file():
     raise ValueError(
       f'base is {config.base!r}, and there is no such file here; start from '
@@ -75,14 +76,14 @@ def plan(config: ConfigDict, out: pathlib.Path) -> list[Run]:
   get_config = runpy.run_path(config.base)['get_config']
   variances = {
     name: get_config(config.models[name].arguments).pixel_variance['values']
-    for name in experiment.compared(config)
+    for name in names
   }
   if _TUNE.value:
     return trials.runs(config, variances)
   chosen = trials.overrides(trials.read(config, out))
   if chosen:
     print(f'settings chosen by trials, from {out / trials.CHOSEN}:')
-  for name in experiment.compared(config) if chosen else ():
+  for name in names if chosen else ():
     print(f'  {name}: {chosen[name] or "the preset as it is"}')
   return experiment.runs(config, variances, chosen)
 
@@ -207,13 +208,15 @@ def summarise(config: ConfigDict, runs: list[Run], out: pathlib.Path) -> None:
   if not finished:
     raise ValueError(f'none of the {len(runs)} runs in {out} is finished')
   rows = [comparison.row(run, out) for run in finished]
-  rows = comparison.choose(rows, config.chosen_share, config.chosen_from)
+  diverged = [run for run in runs if states[run.name].diverged]
+  share, least = config.chosen_share, config.chosen_from
+  rows = comparison.choose(rows, share, least, diverged)
   curves = {run.name: experiment.read_curve(out / run.name) for run in finished}
   scenes = {
     run.name: comparison.read_per_scene(out / run.name) for run in finished
   }
-  diverged = [run.model for run in runs if states[run.name].diverged]
-  text, summary = comparison_tables.tables(rows, curves, diverged)
+  lost = [run.model for run in diverged]
+  text, summary = comparison_tables.tables(rows, curves, lost)
   apart, differences = difference_table.table(rows, scenes)
   chosen = trials.read(config, out)
   settings = [trials.table(chosen)] if chosen else []

@@ -57,6 +57,8 @@ def frames() -> list[int]:
 def run() -> None:
   """Reads the flags, measures, writes."""
   out = pathlib.Path(_OUT.value)
+  if out.is_dir():
+    raise ValueError(f'--out={out} is a folder; give a file in it, *.jsonl')
   rows = jump.measure(
     configs_of(_CONFIG.value),
     frames(),

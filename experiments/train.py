@@ -168,21 +168,23 @@ def _run(
       validate = last or step % config.validate_every == 0
       draw = last or step % config.picture_every == 0
       save = last or stop or step % config.checkpoint_every == 0
-      if validate or save:
+      if validate or draw or save:
         _report(config, step, previous, seeds, logs, progress)
         previous = None
-      for i, its in enumerate(seeds if validate or draw or save else ()):
-        state = jax.tree.map(lambda x, i=i: x[i], states)
-        params = training.evaluation_params(state)
-        notes = None
-        if validate:
-          notes = validation.loss(params, its.seed)
-          logs[i].scalars(step, notes, split='validation')
-        if draw:
-          logs[i].image(step, 'targets', validation.picture(params, its.seed))
-        if save:
-          loss = notes and {'loss': notes['loss']}
-          its.checkpoints.save(state, step, loss, wait=last or stop)
+        with progress.paused():
+          for i, its in enumerate(seeds):
+            state = jax.tree.map(lambda x, i=i: x[i], states)
+            params = training.evaluation_params(state)
+            notes = None
+            if validate:
+              notes = validation.loss(params, its.seed)
+              logs[i].scalars(step, notes, split='validation')
+            if draw:
+              picture = validation.picture(params, its.seed)
+              logs[i].image(step, 'targets', picture)
+            if save:
+              loss = notes and {'loss': notes['loss']}
+              its.checkpoints.save(state, step, loss, wait=last or stop)
       if stop and not last:
         progress.say(f'stopped at update {step:,}; the same command resumes')
         break
@@ -216,6 +218,10 @@ def _report(
   metrics = jax.device_get(metrics)
   loss, kl = (float(np.mean(metrics[name])) for name in ('loss', 'kl'))
   progress.update(step, loss=loss, kl=kl)
+  due = step % config.log_every == 0 or step in (1, config.num_steps)
+  rates = progress.lap() if due else {}
+  if rates:  # Seeds trained together share the time: each has its part.
+    rates['updates_per_second'] *= len(seeds)
   for i, its in enumerate(seeds):
     own = {name: value[i] for name, value in metrics.items()}
     if own['skipped_in_a_row'] >= config.max_skipped_in_a_row:
@@ -226,8 +232,8 @@ def _report(
         f'update {step} on examples {ids}; lower learning_rate.values or '
         'raise pixel_variance'
       )
-    if step % config.log_every == 0 or step in (1, config.num_steps):
-      logs[i].scalars(step, own | progress.rates())
+    if due:
+      logs[i].scalars(step, own | rates)
 
 
 def _with_seed(config: ConfigDict, seed: int) -> ConfigDict:

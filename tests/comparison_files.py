@@ -35,6 +35,13 @@ def dice_metrics(negative_elbo: float, kl_1: float, kl_3: float) -> dict:
   }  # fmt: skip
 
 
+def gaining(run: experiment_lib.Run) -> dict:
+  """Of dice; CGQN gains 5 nats at seed 0 and 7 at seed 1, of 8."""
+  if run.model == 'cgqn':
+    return dice_metrics(-2990.0 - run.seed, 4.0, 4.2)
+  return dice_metrics(-2985.0 + run.seed, 4.0, 11.0)
+
+
 def video_metrics(best: float) -> dict:
   """What scoring reports; the last frame, repeated, scores 0.011."""
   return {
@@ -98,6 +105,7 @@ def finish(
   curve = {
     'num_steps': last, 'points': points, 'parameters': 1000,
     'flops_per_update': 10**9, 'asked': experiment_lib.asked(config, run),
+    'evaluated': experiment_lib.evaluated(workdir),
     'protocol': its | {'split': 'test', 'num_targets': 3},
   }  # fmt: skip
   (workdir / 'eval/curve.json').write_text(json.dumps(curve))

@@ -117,9 +117,10 @@ def test_progress_counts_speed_waiting_and_time_left(live):
     with progress.waiting():
       now[0] += 0.1
     now[0] += 0.3
-  rates = progress.rates()
+  rates = progress.lap()
   assert rates['updates_per_second'] == pytest.approx(2.5)
   assert rates['data_share'] == pytest.approx(0.25)
+  assert progress.lap() == {}
   text = stream.getvalue()
   if live:  # about two a second, rewritten in place
     assert '\n' not in text
@@ -139,7 +140,19 @@ def test_progress_counts_speed_waiting_and_time_left(live):
   ) in text
 
 
-def test_there_are_no_rates_before_the_second_update():
-  progress = Progress(10, stream=io.StringIO())
-  progress.update(1, loss=1.0, kl=1.0)
-  assert progress.rates() == {}
+def test_a_lap_is_of_updates_alone():
+  """Not of the first one, which compiles, nor of what is done between them."""
+  now = [0.0]
+  progress = Progress(10, stream=io.StringIO(), clock=lambda: now[0])
+  for step in range(1, 10):
+    now[0] += 60 if step == 1 else 2
+    progress.update(step, loss=1.0, kl=1.0)
+    if step == 1:
+      assert progress.lap() == {}
+    if step % 3 == 0:
+      with progress.paused():
+        now[0] += 30
+    if step == 5:
+      its = progress.lap()
+      assert its == {'updates_per_second': 0.5, 'data_share': 0.0}
+  assert progress.lap()['updates_per_second'] == 0.5

@@ -1,6 +1,7 @@
 """The choice of settings: which trials there are, and which is best."""
 
 import json
+import shutil
 
 import pytest
 
@@ -25,10 +26,11 @@ def try_(config, out, scores, diverged=()):
   found = plan(config)
   for run, score in zip(found, scores, strict=True):
     workdir = out / run.name
-    (workdir / 'checkpoints' / str(run.num_steps)).mkdir(parents=True)
     if run.name in diverged:
+      workdir.mkdir(parents=True)
       experiment.record_divergence(config, run, out)
       continue
+    (workdir / 'checkpoints' / str(run.num_steps)).mkdir(parents=True)
     (workdir / 'validation').mkdir()
     result = {'metrics': {'best_of_30': score}, 'protocol': {'split': '...'}}
     path = workdir / experiment.VALIDATION
@@ -104,7 +106,9 @@ def test_what_diverged_was_tried(small, tmp_path):
   assert chosen['models']['cgqn']['trial'] == 3
   assert '| diverged |  |' in trials.table(chosen)
   for number in (1, 3):
-    experiment.record_divergence(small, found[2 * number - 2], tmp_path)
+    run = found[2 * number - 2]
+    shutil.rmtree(tmp_path / run.name / 'checkpoints')
+    experiment.record_divergence(small, run, tmp_path)
   with pytest.raises(ValueError, match='all trials of cgqn diverged'):
     trials.choose(small, found, tmp_path)
 
@@ -132,7 +136,12 @@ def test_mistakes(small, tmp_path):
   small.models.gqn.trials = ('', 'batch_size=4')
   with pytest.raises(ValueError, match='cgqn 3, gqn 2'):
     plan(small)
-  small.compared, small.trials.seed = 'cgqn', 1
+  small.compared, small.validation.num_samples = 'cgqn', 10
+  with pytest.raises(
+    ValueError, match="is 'best_of_30'; with .*num_samples=10"
+  ):
+    plan(small)
+  small.validation.num_samples, small.trials.seed = 30, 1
   with pytest.raises(ValueError, match='trials.seed is 1'):
     plan(small)
   dice = dice_comparison.get_config().unlock()

@@ -70,6 +70,7 @@ def test_mistakes(programs, tmp_path):
     ([SMALL, '--list', '--config.base=configs/no.py'], 'no such file'),
     ([SMALL, '--list', '--config.bias=1'], 'bias'),
     (['--config=configs/no.py', '--list'], 'configs/no.py'),
+    (['--config=configs/narratives.py', '--list'], 'no experiment'),
   ]
   done = programs([['compare.py', f'--out={tmp_path}', *c] for c, _ in cases])
   for (case, message), its in zip(cases, done, strict=True):

@@ -42,6 +42,8 @@ def test_mistakes(programs, tmp_path):
     (['jump.py', _CONFIG, out, '--config.foo=3'], "no field 'foo'"),
     (['jump.py', _CONFIG, out, '--config.overrides=foo=3'], "no field 'foo'"),
     (['jump.py', _CONFIG, out, '--config.base=none.py'], 'none.py'),
+    (['jump.py', _CONFIG, f'--out={tmp_path}'], 'is a folder'),
+    (['jump.py', '--config=configs/dice.py', out], 'no experiment'),
     (['jump.py', '--config=configs/dice_comparison.py:preset=smoke', out],
      'no timestamps'),
     (['figures.py', f'--jump={tmp_path / "none.jsonl"}', '--out=none'],
