@@ -52,8 +52,8 @@ class HeldOut(NamedTuple):
 
 # A small variance, so that the error weighs more than the nats of a latent. The
 # actor of CDNA's narrative moves by up to 4.2 pixels a frame; the preset's
-# kernels of 5x5 reach 2, those of 9x9 reach 4. Fed true frames for longer it does
-# not lose an actor that it had.
+# kernels of 5x5 reach 2, those of 9x9 reach 4. Fed true frames for longer it
+# does not lose an actor that it had.
 OVERFIT = {
   'cgqn': Overfit(1_200, 2e-3, 0.002),
   'gqn': Overfit(250, 2e-3, 0.002),
