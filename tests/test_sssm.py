@@ -6,10 +6,12 @@ import numpy as np
 import optax
 import pytest
 
+from cgqn_jax import models
 from cgqn_jax.baselines import SSSM, SSSMNetworks, layers, sssm
 from cgqn_jax.flops import count_flops
 from cgqn_jax.gaussian import LOG_VARIANCE_RANGE
 from cgqn_jax.types import Scene
+from configs import narratives
 
 KEY = jax.random.key(7)
 FRAMES, CONTEXT = 6, 2
@@ -207,6 +209,15 @@ def test_what_rests_rests(params):
     still[branch]['Conv_2']['kernel'][:] = 0
     still[branch]['Conv_2']['bias'][:] = 0
   np.testing.assert_array_equal(module.apply({'params': still}, s, z), s)
+  # So a training starts.
+  np.testing.assert_array_equal(module.apply(module.init(KEY, s, z), s, z), s)
+
+
+def test_its_latent_costs_nothing_at_first():
+  config = narratives.get_config('preset=small,model=sssm')
+  steps, weight = config.num_steps, models.build(config).kl_weight
+  weights = [float(weight(share * steps)) for share in (0, 0.075, 0.15, 1)]
+  assert weights == pytest.approx([0, 0.5, 1, 1])
 
 
 def test_each_cell_hears_of_the_whole_map(params):
