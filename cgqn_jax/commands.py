@@ -62,6 +62,9 @@ def _run(program: Callable[[], None], argv: Sequence[str]) -> None:
     sys.exit(error.returncode or 1)
   except Stopped as stopped:
     sys.exit(f'stopped: {stopped}; the same command resumes')
+  except KeyboardInterrupt:
+    print('\nstopped by Ctrl-C', file=sys.stderr)
+    sys.exit(130)
 
 
 def read_config(arguments: Sequence[str]) -> ConfigDict:

@@ -1,10 +1,10 @@
 """Trainings to a level: every model overfits, and beats repeating a frame.
 
 Nothing of the paper; what must hold before a comparison of models is worth its
-time. By `make test-slow`: two to three hours of two cores, as estimated from
-the speeds of single updates. Where the environment names a folder in
-CGQN_JAX_RESULTS, each test adds what it measured to <folder>/trained.jsonl, a
-row a test, before it judges it.
+time. By `make test-slow`: one after the other, two and a half hours of one core
+of an AMD EPYC. Where the environment names a folder in CGQN_JAX_RESULTS, each
+test adds what it measured to <folder>/trained.jsonl, a row a test, before it
+judges it.
 """
 
 import datetime

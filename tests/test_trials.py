@@ -125,6 +125,16 @@ def test_divergence_has_an_exit_code_of_its_own(capsys):
   assert capsys.readouterr().err == 'error: the loss was not finite\n'
 
 
+def test_ctrl_c_is_no_traceback(capsys):
+  def program():
+    raise KeyboardInterrupt
+
+  with pytest.raises(SystemExit) as stop:
+    commands._run(program, ['evaluate.py'])
+  assert stop.value.code == 130
+  assert capsys.readouterr().err == '\nstopped by Ctrl-C\n'
+
+
 def test_mistakes(small, tmp_path):
   assert trials.read(small, tmp_path) is None
   with pytest.raises(ValueError, match='6 of 6 trials are not finished'):
