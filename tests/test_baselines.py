@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from cgqn_jax import baselines, models
-from cgqn_jax.baselines import CDNANetworks, SSSMNetworks
+from cgqn_jax.baselines import CDNANetworks, SSSMNetworks, sequential
 from cgqn_jax.types import Scene
 from tests.sequential_models import CONTEXT, FRAMES, NAMES, make_model
 
@@ -146,6 +147,48 @@ def test_the_bound(model, params, batch, bound):
     # It filters: what comes later changes nothing before.
     np.testing.assert_allclose(other[:, :-1], mean[:, :-1], **CLOSE)
     assert np.abs(other[:, -1] - mean[:, -1]).max() > 1e-3
+
+
+def test_truth_is_fed_as_the_stage_says(model, params, batch):
+  """Latents from the prior, so that no truth comes in by another way."""
+  if isinstance(model.networks, SSSMNetworks):
+    pytest.skip('its states go on, not its frames')
+
+  @jax.jit
+  def roll(batch, truth):
+    stage = sequential.Stage(truth, False)
+    return model._bound(params, KEY, batch, stage)[0]
+
+  frames = batch.target.frames.copy()
+  frames[:, 0] = 255 - frames[:, 0]
+  changed = batch._replace(target=Scene(frames, batch.target.views))
+  np.testing.assert_array_equal(roll(changed, 0.0), roll(batch, 0.0))
+  difference = np.abs(roll(changed, 1.0) - roll(batch, 1.0)).max((0, 2, 3, 4))
+  assert difference[0] == 0 and difference[1] > 1e-3
+  assert sequential.EVALUATION == (0.0, True)
+  # In training as scheduled.
+  errors = []
+  for truth in (0.0, 1.0):
+    other = sequential.Sequential(
+      model.networks,
+      model.pixel_variance,
+      truth=optax.constant_schedule(truth),
+    )
+    errors.append(jax.jit(other.loss)(params, KEY, batch, 0)[1]['mse'])
+  assert abs(errors[0] - errors[1]) > 1e-5
+
+
+def test_other_contexts_are_refused(model, params, batch):
+  """Of a call on arrays; where views are traced, they cannot be looked at."""
+  views = batch.context.views[:, ::-1]
+  with pytest.raises(ValueError, match='frames 2, 1, 0; .*use cgqn or gqn'):
+    model.sample(
+      params,
+      KEY,
+      Scene(batch.context.frames, views),
+      batch.context_mask,
+      batch.target.views,
+    )
 
 
 def test_loss(model, params, batch, loss, cgqn_metrics):

@@ -1,13 +1,14 @@
 """CDNA: kernels, masks, its layers against plain forms, and what it is fed."""
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import ndimage
 
+from cgqn_jax import models
 from cgqn_jax.baselines import cdna, layers
+from configs import narratives
 
 KEY = jax.random.key(3)
 
@@ -212,42 +213,10 @@ def test_scheduled_sampling():
   short = cdna.scheduled_sampling(1_000, 0.06)
   np.testing.assert_allclose(short(60), 0.5, atol=1e-5)
   assert short(0) > 0.94 and 0 <= short(10_000) < 1e-20  # no overflow
-
-
-@pytest.mark.parametrize('size', [3, 5])
-def test_strided_conv_is_flax_s(size):
-  x, kernel, bias = draw(0, 2, 8, 6, 3), draw(1, size, size, 3, 4), draw(2, 4)
-  own = {'kernel': kernel.reshape(-1, 4), 'bias': bias}
-  actual = layers.StridedConv(4, size).apply({'params': {'Dense_0': own}}, x)
-  theirs = nn.Conv(4, (size, size), (2, 2), 'SAME')
-  expected = theirs.apply({'params': {'kernel': kernel, 'bias': bias}}, x)
-  assert expected.shape == (2, 4, 3, 4)
-  np.testing.assert_allclose(actual, expected, atol=1e-5)
-
-
-def test_transposed_conv_is_the_transpose():
-  """Of the strided one with the same kernel: <A x, y> = <x, A' y>."""
-  x, y, kernel = draw(0, 2, 8, 6, 3), draw(1, 2, 4, 3, 5), draw(2, 3, 3, 3, 5)
-  down = {'Dense_0': {'kernel': kernel.reshape(-1, 5)}}
-  up = {'Dense_0': {'kernel': np.moveaxis(kernel, 3, 0)[..., :].reshape(5, -1)}}
-  ax = layers.StridedConv(5, 3, use_bias=False).apply({'params': down}, x)
-  ay = layers.TransposedConv(3, use_bias=False).apply({'params': up}, y)
-  assert ay.shape == x.shape
-  np.testing.assert_allclose(np.vdot(ax, y), np.vdot(x, ay), rtol=1e-4)
-  biased = {**up, 'bias': np.array([1, 2, 3], np.float32)}
-  shifted = layers.TransposedConv(3).apply({'params': biased}, y)
-  by = np.asarray(shifted - ay).reshape(-1, 3)
-  np.testing.assert_allclose(by, by * 0 + [[1, 2, 3]], atol=1e-4)
-
-
-def test_frame_norm_is_over_the_whole_frame():
-  x = 3 * draw(0, 2, 4, 5, 6) + 7
-  params = {'scale': draw(1, 6), 'bias': draw(2, 6)}
-  actual = layers.FrameNorm().apply({'params': {'LayerNorm_0': params}}, x)
-  mean = x.mean((1, 2, 3), keepdims=True)
-  std = x.std((1, 2, 3), keepdims=True)
-  expected = (x - mean) / std * params['scale'] + params['bias']
-  np.testing.assert_allclose(actual, expected, atol=1e-4)
+  config = narratives.get_config('preset=small,model=cdna')
+  model = models.build(config)
+  np.testing.assert_allclose(model.truth(360), 0.5, atol=1e-3)  # of 6,000
+  assert config.num_steps == 6_000 and model.truth(6_000) < 1e-3
 
 
 def test_channels_at_another_width():

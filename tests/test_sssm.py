@@ -6,10 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from cgqn_jax import models
-from cgqn_jax.baselines import SSSM, SSSMNetworks, layers, sssm
+from cgqn_jax import gaussian, models
+from cgqn_jax.baselines import SSSM, SSSMNetworks, sequential, sssm
 from cgqn_jax.flops import count_flops
-from cgqn_jax.gaussian import LOG_VARIANCE_RANGE
 from cgqn_jax.types import Scene
 from configs import narratives
 
@@ -106,6 +105,12 @@ def test_kl_is_zero_where_the_posterior_is_the_prior(gradient, params, batch):
   (_, steps), _ = gradient(same, batch)
   expected = 64 * 0.005 * (np.exp(-0.3) + np.exp(0.7))
   np.testing.assert_allclose(steps, expected, rtol=1e-3)
+  # Of the posterior to the prior: a wider one costs more than a narrower one.
+  same['posterior']['mean']['Conv_2']['bias'] -= 0.1
+  same['posterior']['log_variance']['Conv_2']['bias'] += 0.5
+  (_, steps), _ = gradient(same, batch)
+  expected = 64 * 2 * (np.exp(0.5) - 1 - 0.5) / 2
+  np.testing.assert_allclose(steps, expected, rtol=1e-3)
 
 
 def test_what_is_not_charged(model, params, batch):
@@ -143,6 +148,29 @@ def test_the_posterior_sees_its_frame_and_no_later_one(gradient, params, batch):
     difference = np.abs(steps - plain)
     assert difference[t] > 1e-3
     np.testing.assert_allclose(difference[:t], 0, atol=1e-4)
+
+
+def test_each_step_teaches_what_its_frame_is_encoded_as(model, params, batch):
+  """A step's KL by the pixels of its own frame, and of no later one."""
+  context, target = batch.context.frames, batch.target.frames
+  video = np.concatenate([context, target], axis=1).astype(np.float32) / 255
+  rng = np.random.default_rng(0)
+  shape = (len(video), FRAMES - 1, 8, 8, LATENT)
+  noise = sequential.Noise(rng.standard_normal(shape).astype(np.float32), None)
+
+  @jax.jit
+  @jax.jacrev
+  def jacobian(video):
+    _, _, q, p = model.networks.apply(
+      {'params': params}, video, CONTEXT, noise, sequential.EVALUATION,
+      method='bound',
+    )  # fmt: skip
+    return jnp.sum(gaussian.kl(q, p), axis=(0, *gaussian.EVENT_AXES))
+
+  slopes = np.abs(jacobian(video))[:, :, CONTEXT:].max((1, 3, 4, 5))
+  assert slopes.shape == (FRAMES - CONTEXT,) * 2
+  assert np.all(np.diag(slopes) > 1e-4)
+  np.testing.assert_array_equal(np.triu(slopes, 1), 0)
 
 
 def test_the_last_frame_alone_is_the_whole_future_s_last(sample, noise):
@@ -255,22 +283,3 @@ def test_fewer_frames_may_start_a_state(make_params):
   assert np.abs(start(blank) - two).max() > 1e-3
   with pytest.raises(ValueError, match='4 context frames.* at most 3 '):
     start(np.zeros((2, 4, 8, 8, 8), np.float32))
-
-
-def test_space_and_depth():
-  x = np.arange(2 * 8 * 12 * 3, dtype=np.float32).reshape(2, 8, 12, 3)
-  deep = layers.space_to_depth(x, 4)
-  assert deep.shape == (2, 2, 3, 48)
-  patch = x[1, 4:8, 8:12].reshape(-1)  # of cell (1, 2), row by row
-  np.testing.assert_array_equal(deep[1, 1, 2], patch)
-  np.testing.assert_array_equal(layers.depth_to_space(deep, 4), x)
-
-
-def test_a_log_variance_comes_back_over_its_bound():
-  """The value is clipped, the gradient is not."""
-  low, high = LOG_VARIANCE_RANGE
-  rho = np.array([low - 5, 0.5, high + 5], np.float32)
-  normal = layers.normal(jnp.zeros(3), jnp.asarray(rho))
-  np.testing.assert_allclose(normal.log_std, [low / 2, 0.25, high / 2])
-  grad = jax.grad(lambda r: jnp.sum(layers.normal(r, r).log_std))(rho)
-  np.testing.assert_allclose(grad, 0.5)

@@ -6,8 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from cgqn_jax import objective
+from cgqn_jax import models, objective
 from cgqn_jax.baselines import SV2P, SV2PNetworks
+from configs import narratives
 
 KEY = jax.random.key(7)
 FRAMES, CONTEXT = 5, 2
@@ -75,7 +76,10 @@ def phases(make_params, batch):
 
 
 def test_the_schedules():
-  model = make_model(time_variant=False)
+  """Those of a config: a quarter, a quarter, a tenth of the run, the rest."""
+  config = narratives.get_config('preset=small,model=sv2p').unlock()
+  config.num_steps = NUM_STEPS
+  model = models.build(config)
   steps = [0, 24, 25, 49, 50, 55, 60, 100]
   informed = [float(model.informed(s)) for s in steps]
   assert informed == [0, 0, 1, 1, 1, 1, 1, 1]

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from typing import NamedTuple
+import warnings
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -100,7 +101,9 @@ def record(**its):
 def test_overfits_eight_videos(name):
   """All 15 hidden frames, by the posterior's latents where there are any."""
   its = OVERFIT[name]
-  config = commands.read_config(settings(name, its.overrides)).unlock()
+  with warnings.catch_warnings():  # ml_collections loads files the old way
+    warnings.simplefilter('ignore', DeprecationWarning)
+    config = commands.read_config(settings(name, its.overrides)).unlock()
   config.num_steps, config.batch_size = its.updates, VIDEOS
   config.learning_rate.boundaries = (0, 20_000, 400_000)
   config.learning_rate.values = (
@@ -170,8 +173,9 @@ def test_beats_repeating_the_last_frame(name, tmp_path):
   with np.load(tmp_path / 'eval' / 'per_scene.npz') as arrays:
     each = np.stack([arrays[f'best_of_{n}'] for n in (1, 3, 6, 10, 30)])
   assert np.all(np.diff(each, axis=0) <= 1e-7)
-  # A perfect sampler's best of 30; of one it is worse than a blur.
-  assert metrics.get('oracle_best_of_30', 0.0) < curve[-1]
+  # A perfect sampler's best of many; of few it is worse than a blur.
+  for n in (6, 10, 30):
+    assert metrics[f'oracle_best_of_{n}'] < metrics[f'best_of_{n}']
   if name == 'cdna':
     # Float32's rounding of a variance that is none.
     assert metrics['diversity'] < 1e-6 and metrics['kl'] == 0

@@ -122,11 +122,16 @@ class Sequential:
 
     Returns:
       [S, B, T, H, W, 3] float32 mean frames, not clipped.
+
+    Raises:
+      ValueError: as `check_sequential`, unless the views are traced.
     """
     net = self.networks
     size, count = net.frame_size, context_mask.shape[1]
     chex.assert_shape(context.frames, (*context_mask.shape, size, size, 3))
     chex.assert_shape(views, (context_mask.shape[0], None, 1))
+    if not any(isinstance(x, jax.core.Tracer) for x in (context.views, views)):
+      check_sequential(context.views, views, net.num_frames, queries=True)
     horizon = max(count + 1, horizon or net.num_frames)
     noise = self._noise(
       key, context_mask.shape[0], example_id, num_samples, first_sample

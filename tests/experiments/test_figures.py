@@ -40,11 +40,12 @@ def of_dice(tmp_path_factory):
 def of_videos(tmp_path_factory):
   out = tmp_path_factory.mktemp('videos')
   config = videos.get_config('preset=small').unlock()
-  config.compared, config.seeds = 'cgqn,gqn', tuple(range(7))
+  config.compared, config.seeds = 'cgqn,gqn,sv2p', tuple(range(7))
   summarise(
     config,
     out,
     lambda run: comparison_files.video_metrics(0.01 - run.seed / 1e3),
+    ('gqn-seed5', *(f'sv2p-seed{seed}' for seed in range(7))),
   )
   return out
 
@@ -80,6 +81,9 @@ def test_videos(of_videos, programs, tmp_path):
   flags = [f'--runs={of_videos}', f'--out={tmp_path}', '--only=5', '--sem=2']
   (done,) = programs([['figures.py', *flags]])
   assert done.code == 0, done.err
+  # A run is missing, and all of a model; the others are drawn.
+  for name in ('gqn-seed5', 'sv2p-seed0', 'sv2p-seed6'):
+    assert f'missing: {name}: update 3 of 9' in done.out
   names = {path.stem for path in tmp_path.glob('*.png')}
   assert names == {
     f'figure_5{part}{kind}'
@@ -89,6 +93,8 @@ def test_videos(of_videos, programs, tmp_path):
   assert all(drawn(path) for path in tmp_path.glob('*.png'))
   its = json.loads((tmp_path / 'figure_5a.json').read_text())
   cgqn = its['models']['cgqn']
+  assert list(its['models']) == ['cgqn', 'gqn']
+  assert len(its['models']['gqn']['curves']) == 6
   assert len(cgqn['curves']) == 7 and cgqn['mean'] == pytest.approx(7.0)
   # Deviation sqrt(14 / 3) of 4 to 10, 2 x SEM.
   assert cgqn['bar'] == pytest.approx(2 * (28 / 6 / 7) ** 0.5)

@@ -48,6 +48,17 @@ def test_one_of_them_is_the_run_alone(together, finished):
   )
 
 
+def test_so_is_the_other_one(together, programs, tiny, tmp_path):
+  """Its parameters, data and noise are those of its own seed."""
+  alone = tmp_path / 'alone'
+  flags = [*tiny, '--config.seed=3', f'--workdir={alone}']
+  (done,) = programs([['train.py', *flags]])
+  assert done.code == 0, done.err
+  other = pathlib.Path(f'{together}-seed3')
+  chex.assert_trees_all_equal(restore(other, 12), restore(alone, 12))
+  assert rows(other) == rows(alone)
+
+
 def test_the_other_differs_in_parameters_data_and_noise(together):
   runs = [pathlib.Path(f'{together}-seed{seed}') for seed in (0, 3)]
   first, other = map(rows, runs)
