@@ -16,7 +16,7 @@ import math
 import pathlib
 import sys
 import time
-from typing import Any, Self, TextIO
+from typing import Any, NamedTuple, Self, TextIO
 
 import numpy as np
 from tensorboardX import SummaryWriter
@@ -108,6 +108,14 @@ class Log:
     self.close()
 
 
+class _Mark(NamedTuple):
+  """After `step` updates: seconds gone, and those of them spent waiting."""
+
+  seconds: float
+  step: int
+  waited: float
+
+
 class Progress:
   """A line on stderr: step, loss, KL, speed, share of waiting, time to go.
 
@@ -129,45 +137,37 @@ class Progress:
     self._live = self._stream.isatty()
     self._every = 0.5 if self._live else every
     self._clock = clock
-    self._waited = 0.0
+    self._spent = {'waiting': 0.0, 'paused': 0.0}
     self._shown = -math.inf
-    # The last update, and what there was since: (time, step, seconds waited).
-    self._last: tuple[float, int, float] | None = None
-    self._paused = 0.0
-    self._lap = np.zeros(3)
-    # (time, step, seconds waited so far), at most five a second.
-    self._marks: collections.deque[tuple[float, int, float]] = (
-      collections.deque(maxlen=50)
-    )
+    # Without pauses: at the last update, and at that of the last `lap`.
+    self._last: _Mark | None = None
+    self._lap: _Mark | None = None
+    # With them, at most five a second.
+    self._marks: collections.deque[_Mark] = collections.deque(maxlen=50)
 
-  @contextlib.contextmanager
-  def waiting(self) -> Iterator[None]:
+  def waiting(self) -> contextlib.AbstractContextManager[None]:
     """Counts the time spent inside as waiting for data."""
-    start = self._clock()
-    try:
-      yield
-    finally:
-      self._waited += self._clock() - start
+    return self._timed('waiting')
+
+  def paused(self) -> contextlib.AbstractContextManager[None]:
+    """Keeps the time spent inside out of `lap`."""
+    return self._timed('paused')
 
   @contextlib.contextmanager
-  def paused(self) -> Iterator[None]:
-    """Keeps the time spent inside out of `lap`."""
+  def _timed(self, what: str) -> Iterator[None]:
     start = self._clock()
     try:
       yield
     finally:
-      self._paused += self._clock() - start
+      self._spent[what] += self._clock() - start
 
   def update(self, step: int, *, loss: float, kl: float) -> None:
     """Notes that `step` updates are applied; shows the line when it is due."""
-    now = self._clock()
-    if self._last:
-      then, before, waited = self._last
-      seconds = now - then - self._paused
-      self._lap += (seconds, step - before, self._waited - waited)
-    self._last, self._paused = (now, step, self._waited), 0.0
-    if not self._marks or now - self._marks[-1][0] >= 0.2:
-      self._marks.append((now, step, self._waited))
+    now, waited = self._clock(), self._spent['waiting']
+    self._last = _Mark(now - self._spent['paused'], step, waited)
+    self._lap = self._lap or self._last
+    if not self._marks or now - self._marks[-1].seconds >= 0.2:
+      self._marks.append(_Mark(now, step, waited))
     if now - self._shown >= self._every or step == self._total:
       self._shown = now
       self._show(self._line(step, loss, kl), end=step == self._total)
@@ -178,14 +178,8 @@ class Progress:
     Without pauses and without the first update, which compiles; {} where
     nothing else was.
     """
-    seconds, updates, waited = self._lap.tolist()
-    self._lap[:] = 0.0
-    if seconds <= 0:
-      return {}
-    return {
-      'updates_per_second': updates / seconds,
-      'data_share': waited / seconds,
-    }
+    since, self._lap = self._lap, self._last
+    return _rates(since, self._last) if since and self._last else {}
 
   def say(self, text: str) -> None:
     """Prints a line of its own, above the line of progress."""
@@ -193,13 +187,13 @@ class Progress:
 
   def _line(self, step: int, loss: float, kl: float) -> str:
     parts = [f'{step:,}/{self._total:,}', f'loss {loss:.4g}', f'kl {kl:.4g}']
-    (t0, n0, w0), (t1, n1, w1) = self._marks[0], self._marks[-1]
-    if n1 > n0:
-      speed = (n1 - n0) / (t1 - t0)
+    rates = _rates(self._marks[0], self._marks[-1])
+    if rates:
+      speed = rates['updates_per_second']
       left = datetime.timedelta(seconds=round((self._total - step) / speed))
       parts += [
         f'{speed:.3g} updates/s',
-        f'waiting for data {(w1 - w0) / (t1 - t0):.0%}',
+        f'waiting for data {rates["data_share"]:.0%}',
         f'{left} left',
       ]
     return '  '.join(parts)
@@ -209,6 +203,17 @@ class Progress:
       text = f'\r{text}\x1b[K'
     self._stream.write(text + ('\n' if end or not self._live else ''))
     self._stream.flush()
+
+
+def _rates(first: _Mark, last: _Mark) -> dict[str, float]:
+  """Between two marks; {} where no update is between them."""
+  seconds = last.seconds - first.seconds
+  if last.step == first.step:
+    return {}
+  return {
+    'updates_per_second': (last.step - first.step) / seconds,
+    'data_share': (last.waited - first.waited) / seconds,
+  }
 
 
 def read_metrics(

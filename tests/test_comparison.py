@@ -4,10 +4,7 @@ import json
 
 import pytest
 
-from cgqn_jax import (
-  comparison,
-  experiment,
-)
+from cgqn_jax import comparison, experiment
 from configs import comparison as videos
 from configs import dice, dice_comparison, narratives
 from tests import comparison_files
