@@ -52,6 +52,7 @@ def possible_digits(
   sides: np.ndarray,
   frame_size: int,
   supersampling: int,
+  style: dice.Style = dice.STYLES['default'],
 ) -> np.ndarray:
   """Renders the same views with each digit on one side of the cube.
 
@@ -62,18 +63,19 @@ def possible_digits(
     sides: [B] the face whose digit changes, 0 to 3.
     frame_size: H = W.
     supersampling: S of the S x S rays a pixel, as of the scenes' frames.
+    style: of the rooms; its D digits are those that the side may show.
 
   Returns:
-    [B, 100, T, H, W, 3] uint8.
+    [B, D, T, H, W, 3] uint8.
   """
   frames = []
   for example_id, its_cameras, side in zip(
     example_ids, cameras, sides, strict=True
   ):
-    room = dice.sample(split, int(example_id))
+    room = dice.sample(split, int(example_id), style=style)
     room = room._replace(cameras=np.asarray(its_cameras))
-    rooms = dice.stack([room] * DIGITS)
-    rooms = dice.with_digits(rooms, int(side), np.arange(DIGITS))
+    rooms = dice.stack([room] * len(style.digits))
+    rooms = dice.with_digits(rooms, int(side), np.array(style.digits))
     views = dice.render_batch(rooms, frame_size, supersampling)
     frames.append(np.asarray(views.frames))
   return np.stack(frames)

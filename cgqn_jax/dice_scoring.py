@@ -21,6 +21,7 @@ from cgqn_jax import (
   scoring,
   sources,
 )
+from cgqn_jax.simulators import dice
 from cgqn_jax.types import Array, Batch, Params
 
 _SHOWN = 4  # scenes on the sheet, and samples of each
@@ -35,11 +36,10 @@ def evaluate(
   Raises:
     ValueError: where the dice do not show the digits that the judge knows.
   """
-  if config.data.config not in sources.SIMULATED_DICE:
+  if config.data.config not in dice.STYLES:
     raise ValueError(
-      f'the dice of {config.data.config!r} cannot be judged: their digits are '
-      'not the 100 of the simulator, which are in '
-      f'{", ".join(sources.SIMULATED_DICE)}'
+      f'the dice of {config.data.config!r} cannot be judged: the simulator '
+      f'knows those of {", ".join(dice.STYLES)}'
     )
   keys = jax.random.split(jax.random.key(protocol['seed']), 2)
   rows, ids, shown = [], [], []
@@ -72,7 +72,7 @@ def evaluate(
 def possible_targets(
   config: ConfigDict, split: str, batch: Batch
 ) -> np.ndarray:
-  """A batch's targets with each digit on the hidden side: [B, 100, T, ...]."""
+  """A batch's targets with each digit on the hidden side: [B, D, T, ...]."""
   return dice_judge.possible_digits(
     split,
     batch.example_id,
@@ -80,6 +80,7 @@ def possible_targets(
     data.hidden_sides(config, split, batch.example_id),
     config.data.frame_size,
     sources.supersampling(config),
+    dice.STYLES[config.data.config],
   )
 
 

@@ -81,11 +81,12 @@ def rooms(
       f'figure 7 shows rooms with a hidden side; these runs are of '
       f'{_dataset(config)}'
     )
-  if config.data.config not in sources.SIMULATED_DICE:
+  if config.data.config not in dice.STYLES:
     raise ValueError(
       f'figure 7 needs the cube and the digits of the simulator, which knows '
-      f'{", ".join(sources.SIMULATED_DICE)} and not {config.data.config!r}'
+      f'{", ".join(dice.STYLES)} and not {config.data.config!r}'
     )
+  style = dice.STYLES[config.data.config]
   videos = data.scenes(config, split, indices)
   chosen = [data.test_views(config, video) for video in videos]
   whole = data.whole_scenes(config, split, indices)
@@ -107,13 +108,14 @@ def rooms(
     sides,
     config.data.frame_size,
     sources.supersampling(config),
+    style,
   )
   return [
     RoomFigure(
       context=context.frames[b],
       truth=whole.frames[asked][b],
       cameras=np.concatenate([context.views[b], cameras[b]]),
-      cube=np.asarray(dice.sample(split, ids[b]).cube),
+      cube=np.asarray(dice.sample(split, ids[b], style=style).cube),
       side=int(sides[b]),
       samples={name: its[:, b] for name, its in samples.items()},
       readings={

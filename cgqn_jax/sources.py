@@ -30,8 +30,6 @@ SPLITS = ('train', 'validation', 'test')
 # Scenes of a simulated stream: as many ids as an int32 holds. Validation and
 # test stay the stored thousand, so that numbers compare.
 STREAM = {'train': 2**31 - 1, 'validation': 1000, 'test': 1000}
-# The dice of the 100 digits, at the supersampling of their stored datasets.
-SIMULATED_DICE = ('default', 's2')
 
 
 def open_source(config: ConfigDict, split: str) -> Source:
@@ -169,7 +167,7 @@ class NarrativeStream:
 
 def supersampling(config: ConfigDict) -> int:
   """Rays along a pixel's side of the stored dice (see datasets/dice)."""
-  fine = config.data.config == 'default' and config.data.frame_size >= 64
+  fine = config.data.config != 's2' and config.data.frame_size >= 64
   return 4 if fine else 2
 
 
@@ -179,11 +177,12 @@ class DiceStream:
   def __init__(self, config: ConfigDict, split: str):
     self._split, self._frame_size = split, config.data.frame_size
     self._length = 256 if config.data.tiny else STREAM[split]
-    if config.data.config not in SIMULATED_DICE:
+    if config.data.config not in dice.STYLES:
       raise ValueError(
         f'data.config is {config.data.config!r}; the simulated dice are '
-        f'{", ".join(SIMULATED_DICE)}'
+        f'{", ".join(dice.STYLES)}'
       )
+    self._style = dice.STYLES[config.data.config]
     self._supersampling = supersampling(config)
     size = self._frame_size
     check_frames(config, (dice.NUM_VIEWS, size, size, 3), 'dice')
@@ -193,7 +192,7 @@ class DiceStream:
     return self._length
 
   def __getitem__(self, index: int) -> Video:
-    room = dice.sample(self._split, index)
+    room = dice.sample(self._split, index, style=self._style)
     fixed = {k: v for k, v in room._asdict().items() if k != 'cameras'}
     pixels = dice.face_pixels(room, self._frame_size, self._supersampling)
     return Video(

@@ -150,10 +150,12 @@ def turntable(config: ConfigDict, split: str, scenes: list[int]) -> Scene:
       f'--turntable needs rooms that the simulator can draw, those of dice; '
       f'this is {config.dataset}, source {config.data.source!r}'
     )
-  cameras = dice.turntable(_TURNTABLE.value)
-  rooms = dice.sample_batch(split, scenes)
-  views = np.repeat(cameras[None], len(scenes), axis=0)
+  # Refuses rooms that no style describes.
   stream = sources.DiceStream(config, split)
+  cameras = dice.turntable(_TURNTABLE.value)
+  style = dice.STYLES[config.data.config]
+  rooms = dice.sample_batch(split, scenes, style=style)
+  views = np.repeat(cameras[None], len(scenes), axis=0)
   fixed = {k: v for k, v in rooms._asdict().items() if k != 'cameras'}
   return Scene(np.asarray(stream.to_frames(views, fixed)), views)
 

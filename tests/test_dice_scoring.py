@@ -15,6 +15,7 @@ from cgqn_jax import (
   models,
   tables,
 )
+from cgqn_jax.simulators import dice as simulator
 from cgqn_jax.types import Elbo, to_unit
 from configs import dice
 
@@ -73,7 +74,8 @@ def renders(config, batch) -> np.ndarray:
 def rendered_once(monkeypatch, renders):
   """The scenes are known; the tests' JAX is slow at drawing."""
 
-  def known(split, ids, cameras, sides, frame_size, supersampling):
+  def known(split, ids, cameras, sides, frame_size, supersampling, style):
+    assert style == simulator.STYLES['default']
     assert (split, frame_size, supersampling) == ('test', 16, 2)
     assert len(ids) == len(cameras) == len(sides)
     return renders[np.asarray(ids)]

@@ -175,7 +175,13 @@ def test_prepared_and_simulated_dice_are_the_same(dice_32, prepared_dice):
 
 @pytest.mark.parametrize(
   ('name', 'size', 'supersampling'),
-  [('default', 64, 4), ('s2', 64, 2), ('default', 32, 2)],
+  [
+    ('default', 64, 4),
+    ('s2', 64, 2),
+    ('calm', 64, 4),
+    ('default', 32, 2),
+    ('calm', 32, 2),
+  ],
 )
 def test_supersampling_of_simulated_dice(
   dice_32, monkeypatch, name, size, supersampling
@@ -202,7 +208,7 @@ def test_dice_errors(dice_32, prepared_dice):
   dice_32.data.config = 'mnist_train'
   message = error_of(dice_32)
   assert "data.config is 'mnist_train'" in message
-  assert message.endswith('the simulated dice are default, s2')
+  assert message.endswith('the simulated dice are default, s2, calm')
   dice_32.data.update(config='default', num_frames=12)
   assert 'a video is [20, 32, 32, 3]' in error_of(dice_32)
   dice_32.data.update(num_frames=20, view_size=1)

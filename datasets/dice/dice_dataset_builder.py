@@ -34,11 +34,11 @@ _CHUNK = 8  # examples rendered in one call
 
 @dataclasses.dataclass
 class DiceConfig(tfds.core.BuilderConfig):
-  """Dice at one frame size, with one set of digits."""
+  """Dice at one frame size, of one style."""
 
   frame_size: int = 64
   supersampling: int = 4
-  all_digits: bool = False  # of MNIST's training set, not the 100 shipped
+  style: dice.Style | None = None  # None: with all digits of MNIST's training
   num_examples: Mapping[str, int] = dataclasses.field(default_factory=dict)
   # Measured: on disk, and on one core of a busy server.
   bytes_per_example: int = 0
@@ -47,23 +47,28 @@ class DiceConfig(tfds.core.BuilderConfig):
 
 def _configs() -> list[DiceConfig]:
   configs = []
-  for name, size, samples, all_digits, splits, num_bytes, rate in (
-    ('default', 64, 4, False, _SPLITS, 132_000, 22.0),
-    ('default_32', 32, 2, False, _SMALL_SPLITS, 41_300, 170.0),
-    ('s2', 64, 2, False, _SPLITS, 120_000, 65.0),
-    ('mnist_train', 64, 4, True, _SPLITS, 132_000, 22.0),
+  for name, size, samples, splits, num_bytes, rate in (
+    ('default', 64, 4, _SPLITS, 132_000, 22.0),
+    ('default_32', 32, 2, _SMALL_SPLITS, 41_300, 170.0),
+    ('calm', 64, 4, _SPLITS, 132_000, 22.0),
+    ('calm_32', 32, 2, _SMALL_SPLITS, 41_300, 170.0),
+    ('s2', 64, 2, _SPLITS, 120_000, 65.0),
+    ('mnist_train', 64, 4, _SPLITS, 132_000, 22.0),
   ):
+    style = dice.STYLES.get(name.removesuffix('_32'))
+    looks = '' if style is None or not style.plain else ', plain surfaces'
+    digits = f'{len(style.digits)} digits' if style else 'all of MNIST train'
     for tiny, num_examples in (('', splits), ('_tiny', _TINY_SPLITS)):
-      digits = 'all digits of MNIST train' if all_digits else '100 digits'
       configs.append(
         DiceConfig(
           name=f'{name}{tiny}',
           description=(
-            f'{size}x{size} pixels of {samples}x{samples} samples, {digits}'
+            f'{size}x{size} pixels of {samples}x{samples} samples, '
+            f'{digits}{looks}'
           ),
           frame_size=size,
           supersampling=samples,
-          all_digits=all_digits,
+          style=style,
           num_examples=num_examples,
           bytes_per_example=num_bytes,
           examples_per_second=rate,
@@ -121,9 +126,9 @@ class Builder(tfds.core.ShardBasedBuilder):
     """Has the digits at hand; ValueError says why they cannot be had."""
     if self._digits is not None:
       return
-    if not self.builder_config.all_digits:
+    if self.builder_config.style:
       pictures = dice.digits()
-      classes = np.arange(len(pictures), dtype=np.int32) // 10
+      classes = np.arange(len(pictures), dtype=np.int32) // dice.PER_CLASS
       self._digits = Digits(pictures, classes)
       return
     self._digits = _mnist_train(
@@ -151,9 +156,7 @@ class Builder(tfds.core.ShardBasedBuilder):
       chunk = ids[first : first + _CHUNK]
       # Filled up, so that the renderer is compiled for one shape only.
       filled = [*chunk, *[chunk[-1]] * (_CHUNK - len(chunk))]
-      rooms = dice.sample_batch(
-        split, filled, num_digits=len(self._digits.pictures)
-      )
+      rooms = dice.sample_batch(split, filled, style=self._style())
       views = dice.render_batch(
         rooms,
         config.frame_size,
@@ -180,10 +183,16 @@ class Builder(tfds.core.ShardBasedBuilder):
       config.frame_size,
       config.supersampling,
       images=self._digits.pictures,
+      style=self._style(),
     )
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(sheet).save(path)
+
+  def _style(self) -> dice.Style:
+    """Of the rooms, once the digits are at hand."""
+    every = dice.Style(digits=range(len(self._digits.pictures)))
+    return self.builder_config.style or every
 
   def _shard_iterators_per_split(
     self, dl_manager: tfds.download.DownloadManager

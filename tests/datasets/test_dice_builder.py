@@ -108,7 +108,7 @@ def test_the_estimated_size_is_about_right(built: pathlib.Path):
 
 
 def test_configs(tmp_path: pathlib.Path):
-  names = 'default', 'default_32', 's2', 'mnist_train'
+  names = ('default', 'default_32', 'calm', 'calm_32', 's2', 'mnist_train')
   assert list(Builder.builder_configs) == [
     f'{name}{tiny}' for name in names for tiny in ('', '_tiny')
   ]

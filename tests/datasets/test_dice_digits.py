@@ -108,7 +108,7 @@ def test_all_digits_are_downloaded_once(
   assert sorted(asked) == [f'/{_IMAGES}', f'/{_LABELS}']
   path = data_dir / 'dice' / 'mnist_train_tiny' / '1.0.0'
   rows = builds.rows(path, 'train')
-  rooms = dice.sample_batch('train', range(4), num_digits=400)
+  rooms = dice.sample_batch('train', range(4), style=dice.Style(range(400)))
   views = dice.render_batch(rooms, 16, 1, images=pictures)
   frames = np.asarray(views.frames).astype(int)
   assert rooms.digits.max() > 300

@@ -76,6 +76,23 @@ def test_golden():
   np.testing.assert_allclose(golden_floats(), GOLDEN_FLOATS, atol=6e-5)
 
 
+def test_calm_rooms_are_the_default_ones_painted_over():
+  """The first of each class, no pattern, all else alike."""
+  style, ids = dice.STYLES['calm'], range(40)
+  assert list(style.digits) == [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]
+  calm = dice.sample_batch('train', ids, style=style)
+  rooms = dice.sample_batch('train', ids)
+  np.testing.assert_array_equal(calm.digits, rooms.digits // 10 * 10)
+  assert set(calm.digits.ravel()) == set(style.digits)
+  assert not calm.textures.any() and not calm.texture.any()
+  for field in ('cameras', 'cube', 'light', 'colors', 'example_id'):
+    np.testing.assert_array_equal(getattr(calm, field), getattr(rooms, field))
+  for one, other in zip(
+    rooms, dice.sample_batch('train', ids, 20, dice.STYLES['s2']), strict=True
+  ):
+    np.testing.assert_array_equal(one, other)
+
+
 def test_the_draws_are_in_their_order():
   draws = Draws(8, 'validation', 7)
   room = dice.sample('validation', 7, num_views=3)
@@ -145,7 +162,8 @@ def test_other_views_and_digits_of_the_same_room():
   assert few.cameras.shape == (4, 7)
   for field in set(room._fields) - {'cameras'}:
     np.testing.assert_array_equal(getattr(room, field), getattr(few, field))
-  many = dice.sample_batch('train', range(50), num_digits=60_000)
+  style = dice.Style(digits=range(60_000))
+  many = dice.sample_batch('train', range(50), style=style)
   assert 50_000 < many.digits.max() < 60_000
   np.testing.assert_array_equal(many.cube[5], room.cube)
 

@@ -4,7 +4,7 @@ A room is data: `sample` draws one, `render` and `render_batch` show its views
 and count what each of them sees of every face.
 """
 
-from cgqn_jax.simulators.dice.digits import NUM_DIGITS, digits
+from cgqn_jax.simulators.dice.digits import NUM_DIGITS, PER_CLASS, digits
 from cgqn_jax.simulators.dice.rendering import (
   Views,
   face_pixels,
@@ -17,7 +17,9 @@ from cgqn_jax.simulators.dice.rooms import (
   FIELD_OF_VIEW,
   NUM_SIDES,
   NUM_VIEWS,
+  STYLES,
   Room,
+  Style,
   sample,
   sample_batch,
   stack,
@@ -34,8 +36,11 @@ __all__ = [
   'NUM_DIGITS',
   'NUM_SIDES',
   'NUM_VIEWS',
+  'PER_CLASS',
   'SPLITS',
+  'STYLES',
   'Room',
+  'Style',
   'Views',
   'contact_sheet',
   'digits',

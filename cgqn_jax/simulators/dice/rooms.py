@@ -4,15 +4,16 @@ The floor is z = 0, z is up; lengths are in the same unit throughout. `N`
 views.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import colorsys
 import math
 import operator
+import types
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from cgqn_jax.simulators.dice.digits import NUM_DIGITS
+from cgqn_jax.simulators.dice.digits import NUM_DIGITS, PER_CLASS
 from cgqn_jax.simulators.dice.textures import (
   FREQUENCIES,
   KINDS,
@@ -33,6 +34,29 @@ EDGE = 0.5  # of the cube
 _STREAM = 8
 _OFF_CENTER = 0.15
 _RADIUS, _HEIGHT, _LOOK_AT = 1.25, 0.65, 0.25  # of the cameras
+
+
+class Style(NamedTuple):
+  """What rooms may look like.
+
+  digits: that a face may show, each an index of the digits' pictures.
+  plain: whether walls and floor have their first color alone.
+  """
+
+  digits: Sequence[int] = range(NUM_DIGITS)
+  plain: bool = False
+
+
+# By the name of a dataset's config, without its frame size. A calm room is the
+# default one of the same split and id, its walls and floor painted over, each
+# digit replaced by the first of its class.
+STYLES: Mapping[str, Style] = types.MappingProxyType(
+  {
+    'default': Style(),
+    's2': Style(),
+    'calm': Style(digits=range(0, NUM_DIGITS, PER_CLASS), plain=True),
+  }
+)
 
 
 class Room(NamedTuple):
@@ -62,7 +86,7 @@ def sample(
   split: str,
   example_id: int,
   num_views: int = NUM_VIEWS,
-  num_digits: int = NUM_DIGITS,
+  style: Style = STYLES['default'],
 ) -> Room:
   """One room; the same on every machine, and needs no other room.
 
@@ -70,7 +94,7 @@ def sample(
     split: 'train', 'validation' or 'test'.
     example_id: 0 or more; it may lie past the stored data set.
     num_views: N; the room itself does not depend on it.
-    num_digits: how many there are to choose from.
+    style: what it may look like; the draws are those of any other style.
 
   Raises:
     ValueError: if an argument is not one of these.
@@ -83,7 +107,7 @@ def sample(
   if num_views < 1:
     raise ValueError(f'num_views is {num_views}; it must be at least 1.')
   draws = Draws(_STREAM, split, example_id)
-  digits = [draws.below(num_digits) for _ in FACES]
+  digits = [draws.choice(style.digits) for _ in FACES]
   cube = [
     draws.uniform(-_OFF_CENTER, _OFF_CENTER),
     draws.uniform(-_OFF_CENTER, _OFF_CENTER),
@@ -104,6 +128,8 @@ def sample(
     [(draws.uniform(), draws.uniform()) for _ in range(NUM_WAVES)]
     for _ in pairs
   ]
+  if style.plain:
+    pairs = [(KINDS.index('plain'), 0)] * len(pairs)
   return Room(
     cameras=_views(draws, num_views),
     cube=np.array(cube, np.float32),
@@ -122,10 +148,10 @@ def sample_batch(
   split: str,
   example_ids: Sequence[int],
   num_views: int = NUM_VIEWS,
-  num_digits: int = NUM_DIGITS,
+  style: Style = STYLES['default'],
 ) -> Room:
   """Rooms of any ids, [B, ...] in every field; errors as in `sample`."""
-  return stack([sample(split, i, num_views, num_digits) for i in example_ids])
+  return stack([sample(split, i, num_views, style) for i in example_ids])
 
 
 def stack(rooms: Sequence[Room]) -> Room:

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cgqn_jax.simulators.dice.digits import NUM_DIGITS
 from cgqn_jax.simulators.dice.rendering import render_batch
-from cgqn_jax.simulators.dice.rooms import sample_batch
+from cgqn_jax.simulators.dice.rooms import STYLES, Style, sample_batch
 
 _LINE, _GREY = 1, 96  # between two frames: its width, its level
 _COLUMNS = 12
@@ -18,6 +17,7 @@ def contact_sheet(
   frame_size: int = 64,
   supersampling: int = 4,
   images: np.ndarray | None = None,
+  style: Style = STYLES['default'],
 ) -> np.ndarray:
   """One row a room, its first 12 views, thin grey lines between them.
 
@@ -26,7 +26,9 @@ def contact_sheet(
     ids: the examples, at least one.
     frame_size: H = W of a frame, in pixels.
     supersampling: S x S rays a pixel.
-    images: [K, 28, 28] uint8, the digits to choose from; by default `digits()`.
+    images: [K, 28, 28] uint8 that `style.digits` are indices of; by default
+      `digits()`.
+    style: of the rooms.
 
   Returns:
     [height, width, 3] uint8.
@@ -36,8 +38,7 @@ def contact_sheet(
   """
   if not len(ids):
     raise ValueError('ids is empty; a sheet shows at least one example.')
-  num_digits = NUM_DIGITS if images is None else len(images)
-  rooms = sample_batch(split, ids, num_digits=num_digits)
+  rooms = sample_batch(split, ids, style=style)
   rooms = rooms._replace(cameras=rooms.cameras[:, :_COLUMNS])
   views = render_batch(rooms, frame_size, supersampling, images)
   frames = np.asarray(views.frames)
