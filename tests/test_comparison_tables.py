@@ -81,6 +81,26 @@ def test_the_table_of_videos_counts_failures(tmp_path):
   assert 'do not compare here: they are of different numbers of frames' in text
 
 
+def test_rows_judged_by_the_older_limit_are_named_so(tmp_path):
+  """Beside newer ones, all are read by it."""
+  config = videos.get_config('preset=small').unlock()
+  config.compared, config.seeds = 'cgqn', (0, 1)
+
+  def metrics(run):
+    return comparison_files.video_metrics(0.008)
+
+  rows, _ = rows_of(config, tmp_path, metrics)
+  text, summary = comparison_tables.video_table(rows)
+  assert '| best of 1 | valid | modes |' in text and 'half' not in text
+  assert summary['cgqn']['validity']['mean'] == pytest.approx(0.1)
+  del rows[0]['validity']
+  text, summary = comparison_tables.video_table(rows)
+  assert '| best of 1 | valid (half) | modes |' in text
+  assert summary['cgqn']['validity_half']['mean'] == pytest.approx(0.3)
+  assert 'validity' not in summary['cgqn']
+  assert 'half the MSE between the two that are nearest' in text
+
+
 def test_equal_budgets_read_the_dearer_run_earlier(tmp_path):
   config = videos.get_config('preset=small').unlock()
   config.compared, config.seeds, config.num_steps = 'cgqn,sv2p', (0,), 400

@@ -66,6 +66,7 @@ def test_true_futures_are_judged_perfect(scenes):
     assert scores == {
       'agreement': 1, 'total_variation': pytest.approx(0),
       'modes': 6, 'validity': 1, 'valid_modes': 6,
+      'validity_half': 1, 'valid_modes_half': 6,
     }  # fmt: skip
     only = score(np.stack([futures[2]] * 30), futures)
     assert (only['validity'], only['agreement']) == (1, 1)
@@ -88,6 +89,77 @@ def test_the_pixel_mean_is_invalid(scenes):
       scores = score(video[None], futures)
       assert scores['validity'] == 0 and scores['valid_modes'] == 0
       assert scores['modes'] == 1
+
+
+def pairs(futures: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Indices of all pairs of futures, [P] each, and their MSE [P]."""
+  a, b = np.triu_indices(len(futures), 1)
+  difference = futures[a] / 255.0 - futures[b] / 255.0
+  return a, b, np.mean(difference**2, axis=(1, 2, 3, 4))
+
+
+def test_a_blend_of_two_futures_is_invalid(scenes):
+  """The midpoint of any two; of two that are not near, 65 % of one."""
+  for futures in scenes[0]:
+    a, b, gaps = pairs(futures)
+    one, other = futures[a] / 1.0, futures[b] / 1.0
+    for scores in (
+      score((one + other) / 2, futures),
+      score((0.65 * one + 0.35 * other)[gaps >= gaps.mean()], futures),
+    ):
+      assert scores['validity'] == scores['valid_modes'] == 0
+    # The fault of the older limit: a quarter is less than half.
+    pair = gaps.argmin()
+    scores = score((one[pair] + other[pair])[None] / 2, futures)
+    assert scores['validity_half'] == scores['valid_modes_half'] == 1
+
+
+def test_the_limits_of_validity(scenes):
+  """A tenth of the mean over pairs; half of the least."""
+  for futures in scenes[0]:
+    gaps = pairs(futures)[-1]
+    for name, limit in (
+      ('validity', 0.1 * gaps.mean()),
+      ('validity_half', 0.5 * gaps.min()),
+    ):
+      for share, valid in ((0.99, 1), (1.01, 0)):
+        # The same error in all pixels, away from every other future.
+        apart = np.full((1, len(futures), 15), 1.0)
+        apart[0, 3] = share * limit
+        assert judge.judge(apart, futures)[name] == valid, (name, share)
+
+
+def test_a_blend_of_two_colors_is_invalid_or_a_third_one():
+  """Grey is a color too, so a stain between two may be a future."""
+  futures = judge.possible_futures(
+    'color_reaction', 'test', [0], [0, 3], [1, 2, *range(4, 12)], 32
+  )[0][0]
+  assert len(futures) == 11
+  a, b, gaps = pairs(futures)
+  far = np.flatnonzero(gaps >= gaps.mean())
+  middle = (futures[a[far]] / 1.0 + futures[b[far]]) / 2
+  refused = 0
+  for pair, its in zip(far, middle, strict=True):
+    apart = distances(its[None], futures)
+    nearest = apart.mean(-1).argmin()
+    if judge.judge(apart, futures)['validity']:
+      assert nearest not in (a[pair], b[pair])
+    else:
+      refused += 1
+  assert refused > 0.4 * len(far)
+
+
+def test_futures_that_look_the_same_are_one(scenes):
+  """Where only some of the hidden frames are judged; None has one look."""
+  futures = np.concatenate([toy(4), toy(4)[:2]])
+  # Each pair of different ones: two pixels of four.
+  limit = 0.1 * 2 / 4
+  for share, valid in ((0.99, 1), (1.01, 0)):
+    scores = judge.judge(np.full((1, 6, 4), share * limit), futures)
+    assert scores['validity'] == scores['validity_half'] - (1 - valid) == valid
+  assert judge.anchors(futures, [])['oracle_kl'] == pytest.approx(np.log(4))
+  same = np.concatenate([toy(4)[:1]] * 3)
+  assert score(same, same)['validity'] is None
 
 
 def test_frames_drawn_one_by_one_do_not_agree(scenes):
@@ -141,10 +213,11 @@ def test_only_the_first_30_samples_count_for_the_modes():
 def test_one_future_has_no_validity():
   futures = toy(1)
   scores = score(futures, futures)
-  assert scores['validity'] is None and scores['valid_modes'] is None
+  for name in 'validity', 'valid_modes', 'validity_half', 'valid_modes_half':
+    assert scores[name] is None
   assert (scores['agreement'], scores['modes']) == (1, 1)
   anchors = judge.anchors(futures, [3])
-  assert anchors['oracle_modes'] == 1
+  assert anchors['oracle_modes'] == 1 and anchors['oracle_kl'] == 0
   assert anchors['oracle_total_variation'] == pytest.approx(0)
   assert anchors['oracle_best_of_3'] == anchors['pixel_mean'] == 0
 
@@ -163,3 +236,4 @@ def test_the_oracle_s_best_of_n_is_that_of_draws(scenes):
   mean = np.mean((unit.mean(0) - unit[0]) ** 2)
   assert anchors['pixel_mean'] == pytest.approx(mean)
   assert mean < anchors['oracle_best_of_1']
+  assert anchors['oracle_kl'] == pytest.approx(np.log(6))
