@@ -41,6 +41,7 @@ def evaluate(
   metrics = _average(rows)
   best = [its[its.mean(-1).argmin()] for its in errors]
   metrics['mse_by_frame'] = np.mean(best, 0).tolist()
+  metrics['mean_mse_by_frame'] = np.mean(errors, (0, 1)).tolist()
   bounds = _score_bounds(model, params, config, protocol, keys[1])
   metrics |= _summary_of_bounds(bounds, config, protocol)
   return Scores(
@@ -61,22 +62,29 @@ def columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
   }
 
 
-def _countable(config: ConfigDict) -> bool:
-  """Whether the simulator can list the futures of these scenes."""
-  narrative = NARRATIVES.get(config.data.config)
-  return (
-    config.dataset == 'narratives'
-    and config.data.source != 'folder'
-    and narrative is not None
-    and narrative.alternatives is not None
-  )
+def unjudged(config: ConfigDict) -> str | None:
+  """Why the simulator does not judge samples of videos; None if it does."""
+  name = config.data.config
+  narrative = NARRATIVES.get(name)
+  if (
+    config.dataset != 'narratives'
+    or config.data.source == 'folder'
+    or narrative is None
+  ):
+    return 'the simulator did not make the videos'
+  if narrative.alternatives is None:
+    return f'the futures of {name} cannot be counted'
+  if 0 not in config.data.test_context:
+    # Other beginnings may lead to the frames seen, and are not listed.
+    return 'futures are counted from F1, which is unseen'
+  return None
 
 
 def _futures(
   config: ConfigDict, split: str, batch: Any
 ) -> tuple[np.ndarray, np.ndarray]:
   """[B, F, T, H, W, 3] and counts [B]; F is 0 where none can be counted."""
-  if not _countable(config):
+  if unjudged(config):
     shape = batch.target.frames.shape
     return np.zeros((shape[0], 0, *shape[1:]), np.uint8), np.zeros(
       shape[0], int
@@ -112,7 +120,7 @@ def _score_samples(
       errors.append(drawn.errors[:, b])
       ids.append(int(batch.example_id[b]))
       row = _sample_scores(errors[-1], similarity[b], drawn.variance[b])
-      row |= _copy_last(config, batch, b)
+      row |= _copies(config, batch, b)
       if counts[b]:
         its = futures[b, : counts[b]]
         row |= judge.judge(drawn.distances[:, b, : counts[b]], its)
@@ -146,14 +154,24 @@ def _sample_scores(
   }
 
 
-def _copy_last(config: ConfigDict, batch: Any, b: int) -> dict[str, float]:
-  """MSE of repeating the latest context frame."""
-  context = config.data.test_context
-  if not context:
+def _copies(config: ConfigDict, batch: Any, b: int) -> dict[str, float]:
+  """MSE of repeating frames seen: the latest, or for each its nearest in time.
+
+  Of two that are equally near, the earlier; of an empty context, nothing.
+  """
+  context = np.array(config.data.test_context, int)
+  if not context.size:
     return {}
-  last = np.asarray(batch.context.frames)[b, np.argmax(context)] / 255.0
+  order = np.argsort(context)
+  seen = np.asarray(batch.context.frames)[b, order] / 255.0
   truth = np.asarray(batch.target.frames)[b] / 255.0
-  return {'copy_last_frame': float(np.mean((truth - last) ** 2))}
+  hidden = np.setdiff1d(np.arange(config.data.num_frames), context)
+  apart = np.abs(hidden[:, None] - context[order])
+  copied = {'last': seen[-1:], 'nearest': seen[apart.argmin(-1)]}
+  return {
+    f'copy_{name}_frame': float(np.mean((truth - frames) ** 2))
+    for name, frames in copied.items()
+  }
 
 
 def _score_bounds(

@@ -23,6 +23,7 @@ from cgqn_jax import (
   data,
   dice_scoring,
   hidden_side,
+  judge,
   models,
   pictures,
   scoring,
@@ -69,16 +70,20 @@ _OUT = flags.DEFINE_string(
 
 
 def _judged(config: ConfigDict) -> dict[str, Any]:
-  """The part of a protocol that says which frames are judged."""
+  """The part of a protocol that says which frames are judged, and how."""
   if config.data.protocol == 'hidden_side':
     seen = f'{hidden_side.TEST_CONTEXT} views of three sides'
     hidden = hidden_side.TEST_TARGETS
     return {'context': seen, 'hidden_frames': hidden, 'num_targets': hidden}
   hidden = config.data.num_frames - len(config.data.test_context)
+  why = scoring.unjudged(config)
   return {
     'context': list(config.data.test_context),
     'hidden_frames': hidden,
     'num_targets': min(config.data.num_targets, hidden),
+    'unjudged': why,
+    # Evaluations by another limit are made again.
+    'valid_below': None if why else judge.VALID_BELOW,
   }
 
 

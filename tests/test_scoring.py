@@ -82,6 +82,7 @@ def test_the_perfect_predictor(metrics, futures):
   """6 samples show the 6 futures, each one once."""
   assert metrics['validity'] == metrics['agreement'] == 1
   assert metrics['modes'] == metrics['valid_modes'] == 6
+  assert metrics['validity_half'] == 1 and metrics['valid_modes_half'] == 6
   assert metrics['total_variation'] == pytest.approx(0)
   assert metrics['oracle_modes'] == pytest.approx(5.975, abs=1e-3)
   one, three, six = (metrics[f'best_of_{n}'] for n in (1, 3, 6))
@@ -95,7 +96,15 @@ def test_the_perfect_predictor(metrics, futures):
   # Mean squared difference of two samples.
   twice = 2 * (futures / 255).var(1, ddof=1).mean()
   assert metrics['diversity'] == pytest.approx(twice, rel=1e-4)
-  assert len(metrics['mse_by_frame']) == 15
+  assert metrics['oracle_kl'] == pytest.approx(np.log(6))
+  np.testing.assert_allclose(metrics['mse_by_frame'], np.zeros(15), atol=1e-7)
+  # All samples, once each: all futures' error, frame by frame.
+  unit = futures / 255
+  apart = (unit - unit[:, :1]) ** 2
+  np.testing.assert_allclose(
+    metrics['mean_mse_by_frame'], apart.mean((0, 1, 3, 4, 5)), rtol=1e-4
+  )
+  assert np.mean(metrics['mean_mse_by_frame']) == pytest.approx(one)
 
 
 def test_frames_that_do_not_belong_together(config, futures, metrics):
@@ -103,7 +112,7 @@ def test_frames_that_do_not_belong_together(config, futures, metrics):
   assert factored['agreement'] < 0.75 and factored['validity'] < 0.3
   assert factored['mse_by_frame'] != metrics['mse_by_frame']
   for name, value in metrics.items():
-    if 'oracle' in name or name in ('pixel_mean', 'copy_last_frame'):
+    if 'oracle' in name or 'copy' in name or name == 'pixel_mean':
       assert factored[name] == pytest.approx(value, rel=1e-5), name
 
 
@@ -128,6 +137,7 @@ def test_trivial_predictors_by_hand(config, futures, metrics):
   scenes = data.whole_scenes(config, 'test', range(SCENES)).frames / 255
   copied = np.mean((scenes[:, 6:] - scenes[:, 5:6]) ** 2)
   assert metrics['copy_last_frame'] == pytest.approx(copied)
+  assert metrics['copy_nearest_frame'] == pytest.approx(copied)
   mean = futures.mean(1) / 255
   assert metrics['pixel_mean'] == pytest.approx(
     np.mean((mean - futures[:, 0] / 255) ** 2)
@@ -148,3 +158,63 @@ def test_a_narrative_whose_futures_cannot_be_counted(make_config):
   psnr = evaluation.psnr(error).mean()
   assert metrics['best_psnr'] == pytest.approx(psnr, rel=1e-5)
   assert metrics['diversity'] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.fixture(scope='module')
+def grey() -> Oracle:
+  """A predictor of grey frames, whatever it is asked for."""
+  return Oracle(np.full((SCENES, 6, 21, 16, 16, 3), 128, np.uint8), False)
+
+
+@pytest.mark.parametrize(
+  ('context', 'nearest'),
+  [
+    ((12, 4), [4] * 8 + [12] * 11),  # F9 is as near to both: the earlier one
+    ((20,), [20] * 20),
+  ],
+)
+def test_contexts_without_frame_1(make_config, grey, context, nearest):
+  """What may have come before them is not listed, so no judge and no oracle."""
+  config = make_config()
+  config.data.test_context = context
+  metrics = evaluate(config, grey, SCENES)[0]
+  assert scoring.unjudged(config) == (
+    'futures are counted from F1, which is unseen'
+  )
+  assert not any('oracle' in name or 'valid' in name for name in metrics)
+  assert not {'pixel_mean', 'modes', 'agreement'} & set(metrics)
+  scenes = data.whole_scenes(config, 'test', range(SCENES)).frames / 255
+  hidden = [i for i in range(21) if i not in context]
+  error = np.mean((scenes[:, hidden] - 128 / 255) ** 2, (2, 3, 4))
+  assert metrics['best_of_6'] == pytest.approx(error.mean(), rel=1e-5)
+  np.testing.assert_allclose(
+    metrics['mean_mse_by_frame'], error.mean(0), rtol=1e-5
+  )
+  for name, copied in (
+    ('copy_nearest_frame', nearest),
+    ('copy_last_frame', [max(context)] * len(hidden)),
+  ):
+    apart = (scenes[:, hidden] - scenes[:, copied]) ** 2
+    assert metrics[name] == pytest.approx(apart.mean()), name
+
+
+def test_an_empty_context(make_config, grey):
+  """All frames are judged; there is none to repeat."""
+  config = make_config()
+  config.data.test_context = ()
+  metrics = evaluate(config, grey, 2)[0]
+  assert len(metrics['mean_mse_by_frame']) == 21
+  assert metrics['best_of_3'] > 0 and np.isfinite(metrics['negative_elbo'])
+  assert not any('copy' in name or 'valid' in name for name in metrics)
+
+
+def test_why_the_simulator_does_not_judge(make_config):
+  config = make_config('narrative=dag_chase')
+  assert (
+    scoring.unjudged(config) == 'the futures of dag_chase cannot be counted'
+  )
+  config = make_config()
+  config.data.test_context = (5, 0)
+  assert scoring.unjudged(config) is None
+  config.data.source = 'folder'
+  assert 'did not make' in scoring.unjudged(config)

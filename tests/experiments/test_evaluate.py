@@ -23,14 +23,16 @@ def test_metrics(finished, evaluated):
   assert evaluated[0].code == 0, evaluated[0].err
   result = json.loads((finished / 'eval' / 'metrics.json').read_text())
   metrics, protocol = result['metrics'], result['protocol']
-  curve = metrics.pop('mse_by_frame')
-  assert len(curve) == 15 and all(0 < x < 1 for x in curve)
+  for name in 'mse_by_frame', 'mean_mse_by_frame':
+    curve = metrics.pop(name)
+    assert len(curve) == 15 and all(0 < x < 1 for x in curve)
   assert all(math.isfinite(value) for value in metrics.values())
   for name, value in {
     'split': 'validation', 'num_scenes': 4, 'num_samples': 3, 'num_draws': 2,
     'context': [0, 1, 2, 3, 4, 5], 'hidden_frames': 15, 'num_targets': 2,
     'pixel_variance': 0.5, 'frame_size': 16, 'model': 'cgqn', 'seed': 0,
     'dataset': 'narratives/traveling_salesman', 'step': 12,
+    'valid_below': 0.1, 'unjudged': None,
   }.items():  # fmt: skip
     assert protocol[name] == value, name
   # Anchors of 6 futures; the oracle is better than any model of 12 updates.
@@ -68,8 +70,22 @@ def test_scores_of_each_scene(finished, evaluated):
 def test_the_table_shows_them(finished, evaluated):
   result = json.loads((finished / 'eval' / 'metrics.json').read_text())
   out = evaluated[0].out
-  for name in 'best_of_3', 'oracle_best_of_3', 'pixel_mean':
-    assert f'{1e3 * result["metrics"][name]:.3f}' in out
+  metrics = result['metrics']
+  for name in (
+    'best_of_3', 'oracle_best_of_3', 'pixel_mean', 'copy_nearest_frame'
+  ):  # fmt: skip
+    assert f'{1e3 * metrics[name]:.3f}' in out
+  for label, name in (
+    ('  valid samples, share', 'validity'),
+    ('  futures covered in 30 samples', 'valid_modes'),
+    ('  total variation to uniform', 'total_variation'),
+    ('  KL', 'kl'),
+  ):
+    anchor = metrics.get(f'oracle_{name.removeprefix("valid_")}', 1.0)
+    assert f'{label:34}{metrics[name]:9.3f}{anchor:9.3f}\n' in out, label
+  assert metrics['oracle_kl'] == pytest.approx(math.log(6))
+  last = 1e3 * metrics['mean_mse_by_frame'][-1]
+  assert 'by frame: F7 ' in out and f'F21 {last:.2f}\n' in out
   assert f'{result["metrics"]["negative_elbo"]:.2f} nats a scene' in out
   assert 'validation split: 4 scenes, 16x16, update 12, seed 0' in out
 
@@ -80,6 +96,27 @@ def test_a_second_call_takes_what_is_there(finished, evaluated):
   path = finished / 'eval' / 'metrics.json'
   assert f'this evaluation was already in {path}' in second.out
   assert second.out.split('\n\nthis')[0] == first.out.split('\n\nwrote')[0]
+
+
+def test_contexts_without_frame_1(finished, programs, tmp_path):
+  """Two frames from the middle, and none: best of n, but no judge."""
+  folders = tmp_path / 'two', tmp_path / 'none'
+  done = programs(
+    [
+      ['evaluate.py', f'--workdir={finished}', *FLAGS, f'--context={context}',
+       f'--out={out}']
+      for context, out in zip(('12,4', ''), folders, strict=True)
+    ]
+  )  # fmt: skip
+  for its, out, hidden in zip(done, folders, (19, 21), strict=True):
+    assert its.code == 0, its.err
+    metrics = json.loads((out / 'metrics.json').read_text())['metrics']
+    assert len(metrics['mean_mse_by_frame']) == hidden
+    assert 'validity' not in metrics and 'pixel_mean' not in metrics
+    assert ('copy_nearest_frame' in metrics) == (hidden == 19)
+    assert f'best of 3{"":23}{1e3 * metrics["best_of_3"]:9.3f}' in its.out
+    assert 'covered: futures are counted from F1, which is unseen' in its.out
+    assert 'by frame: F1 ' in its.out and 'valid samples' not in its.out
 
 
 def test_no_more_scenes_are_reported_than_there_are(
