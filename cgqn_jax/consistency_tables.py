@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from cgqn_jax import comparison, consistency, intervals, markdown
-from cgqn_jax.dice_judge import CHANCE
 from cgqn_jax.markdown import Rows
 
 # The paper's 4.19 and 4.25 nats: which is KL_1 and at which pixel-variance
@@ -27,7 +26,11 @@ def tables(rows: Rows) -> tuple[str, dict[str, Any]]:
 
 
 def consistency_table(rows: Rows) -> tuple[str, dict[str, Any]]:
-  """KL_1, KL_3 and negative ELBO: a line a variance and model, and anchors."""
+  """KL_1, KL_3 and negative ELBO: a line a variance and model, and anchors.
+
+  Below a model's line stands that of its weights before training, where the
+  runs have it.
+  """
   lines, summary = [], {}
   groups = comparison.groups(rows)
   for variance in dict.fromkeys(variance for variance, _ in groups):
@@ -54,6 +57,7 @@ def consistency_table(rows: Rows) -> tuple[str, dict[str, Any]]:
           markdown.cell(group, f'kl_3_{factored}share', '.0%'),
         ]
       )
+      lines += _untrained(variance, name, group)
     lines += _oracles(variance, next(iter(its.values())))
     if {'cgqn', 'gqn'} <= set(its):
       entry['gain'] = _gain(its['cgqn'], its['gqn'])
@@ -64,8 +68,8 @@ def consistency_table(rows: Rows) -> tuple[str, dict[str, Any]]:
     'Nats a scene: KL_1 of the posterior that sees one view of the hidden '
     'side, KL_3 of three. "oracle, joint" knows everything but the digit, and '
     'that it is one; "oracle, factored" takes each view for itself, and is '
-    "what GQN's KL_3 is a share of. Behind ± the standard deviation over runs. "
-    + PAPER
+    "what GQN's KL_3 is a share of; untrained are fresh weights. Behind ± the "
+    'standard deviation over runs. ' + PAPER
   )
   title = '### Consistency'
   return '\n\n'.join([title, markdown.table(heads, lines, 2), notes]), summary
@@ -87,6 +91,16 @@ def _summary_of(group: Rows) -> dict[str, Any]:
     'chosen_runs': [its['run'] for its in chosen],
     'chosen_negative_elbo': markdown.mean(chosen, 'negative_elbo'),
   }
+
+
+def _untrained(variance: float, name: str, group: Rows) -> list[list[str]]:
+  """A model's line before it has learned anything: what its design brings."""
+  one, three = (markdown.mean(group, f'untrained_kl_{n}') for n in (1, 3))
+  if one is None or three is None:
+    return []
+  ratio = f'{three / one:.2f}' if one else '-'
+  cells = [f'{one:.2f}', f'{three:.2f}', ratio, f'{three - one:.2f}']
+  return [[f'{variance:g}', f'{name}, untrained', '', '-', *cells, '', '']]
 
 
 def _oracles(variance: float, group: Rows) -> list[list[str]]:
@@ -152,8 +166,9 @@ def gain_table(summary: Mapping[str, Any]) -> str:
 
 def judge_table(rows: Rows) -> str:
   """What the simulator reads in samples, beside truth, blur and chance."""
-  columns = ('agreement', 'legible_agreement', 'class_agreement')
-  covered = ('digits', 'classes', 'class_total_variation')
+  columns = ('legible', 'legible_thrice', 'legible_agreement', 'agreement')
+  columns += ('legible_agreement_blur', 'class_agreement')
+  covered = ('legible_digits', 'digits', 'classes', 'class_total_variation')
   lines = []
   for (variance, name), group in comparison.groups(rows).items():
     cells = [markdown.cell(group, metric, '.3f') for metric in columns]
@@ -165,21 +180,30 @@ def judge_table(rows: Rows) -> str:
       markdown.anchor(rows, f'{which}_{metric}', '.3f') for metric in columns
     ]
     cells.append(markdown.anchor(rows, f'{which}_legibility_error', '.3f'))
-    lines.append(['', which, *cells, '', '', ''])
-  chance = [f'{CHANCE[f"chance_{metric}"]:g}' for metric in columns]
-  ideal = [
-    markdown.anchor(rows, f'oracle_{metric}', '.2f') for metric in covered
+    lines.append(['', which, *cells, '', '', '', ''])
+  chance = [
+    markdown.anchor(rows, f'chance_{metric}', 'g') for metric in columns
   ]
-  lines.append(['', 'chance', *chance, '', '', '', ''])
-  lines.append(['', 'ideal sampler', '', '', '', '', *ideal])
-  heads = ['variance', 'model', 'same digit', 'and legible', 'same class']
-  heads += ['distance to a digit', 'digits', 'classes', 'variation of classes']
+  ideal = [
+    markdown.anchor(rows, f'oracle_{metric}', '.2f')
+    for metric in ('digits', *covered[1:])
+  ]
+  lines.append(['', 'chance', *chance, '', '', '', '', ''])
+  lines.append(['', 'ideal sampler', *[''] * (len(columns) + 1), *ideal])
+  heads = ['variance', 'model', 'legible', 'thrice', 'of these one digit']
+  heads += ['same digit', 'nearer than a blur', 'same class']
+  heads += ['distance to a digit', 'legible digits', 'digits', 'classes']
+  heads += ['variation of classes']
   return '\n\n'.join(
     [
       '### Samples, judged by the simulator',
       markdown.table(heads, lines, 2),
-      'Shares of samples whose three views of the hidden side show the same; '
-      'how many digits and classes 30 samples (or all, if fewer) show in a '
-      'view, and the total variation of their classes to uniform.',
+      'Shares of views that the simulator reads as one digit, of samples that '
+      'are legible in all three views of the hidden side, and of these that '
+      'show one digit; then, of all samples, those whose views are nearest to '
+      'the same digit, are so and nearer than the mean of all digits, or are '
+      'nearest to the same class. Last, how many digits and classes 30 '
+      'samples (or all, if fewer) show in a view, legible or not, and the '
+      'total variation of their classes to uniform.',
     ]
   )

@@ -26,6 +26,8 @@ from cgqn_jax.types import Array, Batch, Params
 
 _SHOWN = 4  # scenes on the sheet, and samples of each
 _CHUNK = 10  # samples drawn at once, which bounds the memory
+# Scenes that fresh weights see: their KLs differ little between scenes.
+_UNTRAINED_SCENES = 20
 
 
 def evaluate(
@@ -41,6 +43,7 @@ def evaluate(
       f'the dice of {config.data.config!r} cannot be judged: the simulator '
       f'knows those of {", ".join(dice.STYLES)}'
     )
+  classes = dice.STYLES[config.data.config].classes
   keys = jax.random.split(jax.random.key(protocol['seed']), 2)
   rows, ids, shown = [], [], []
   num_scenes, size = protocol['num_scenes'], protocol['batch_size']
@@ -58,14 +61,16 @@ def evaluate(
       rows.append(
         {name: float(value[b]) for name, value in bounds.items()}
         | _oracle(its, truth, protocol['pixel_variance'])
-        | _sample_scores(samples[:, b], its, truth)
+        | _sample_scores(samples[:, b], its, truth, classes)
       )
       if len(shown) < _SHOWN:
-        shown.append(_strips(batch, b, samples[:_SHOWN, b], its, len(shown)))
+        some = samples[:_SHOWN, b]
+        shown.append(_strips(batch, b, some, its, classes, len(shown)))
     bar.update(int(np.sum(batch.weight)))
   bar.close()
   per_scene = {'example_id': np.array(ids)} | scoring.columns(rows)
   metrics = _summary(per_scene, config, protocol)
+  metrics |= untrained(model, keys[1], config, protocol)
   return scoring.Scores(metrics, _sheet(shown), per_scene)
 
 
@@ -113,6 +118,31 @@ def _bounds(
   }
 
 
+def untrained(
+  model: Any, key: Array, config: ConfigDict, protocol: dict[str, Any]
+) -> dict[str, float | None]:
+  """KL_1, KL_3 and their ratio of the weights that training started from.
+
+  One latent for all views has one KL term, one for each has three: what of the
+  ratio is there before anything is learned.
+  """
+  params = jax.jit(model.init)(jax.random.key(config.seed))
+  count = min(_UNTRAINED_SCENES, protocol['num_scenes'])
+  size, draws = protocol['batch_size'], protocol['num_draws']
+  rows = []
+  for batch in data.test_batches(config, protocol['split'], count, size):
+    one = consistency.divergence_of_one(model, params, key, batch, draws)
+    its = evaluation.bounds(model, params, key, batch, 1.0, draws)
+    real = np.asarray(batch.weight) > 0
+    rows.append(np.stack([one, its.kl])[:, real])
+  one, three = np.concatenate(rows, axis=1).mean(1).tolist()
+  return {
+    'untrained_kl_1': one,
+    'untrained_kl_3': three,
+    'untrained_kl_ratio': _share_of(three, one),
+  }
+
+
 def _oracle(
   renders: np.ndarray, truth: np.ndarray, pixel_variance: float
 ) -> dict[str, float]:
@@ -128,7 +158,10 @@ def _oracle(
 
 
 def _sample_scores(
-  samples: np.ndarray, renders: np.ndarray, truth: np.ndarray
+  samples: np.ndarray,
+  renders: np.ndarray,
+  truth: np.ndarray,
+  classes: np.ndarray,
 ) -> dict[str, float]:
   """Of one scene's samples [S, T, H, W, 3]: errors, and the judge's words."""
   joint = np.mean((samples - truth / 255.0) ** 2, axis=(1, 2, 3, 4))
@@ -136,8 +169,8 @@ def _sample_scores(
     f'best_of_{n}': float(evaluation.best_of_n(joint, n))
     for n in scoring.best_of(len(joint))
   }
-  scores |= dice_judge.judge(dice_judge.name(samples, renders))
-  return scores | dice_judge.anchors(truth, renders, len(samples))
+  scores |= dice_judge.judge(dice_judge.name(samples, renders), classes)
+  return scores | dice_judge.anchors(truth, renders, classes, len(samples))
 
 
 def _summary(
@@ -161,8 +194,12 @@ def _summary(
     ),
     'negative_elbo_per_target': nats / num_targets,
     'bits_per_dimension': evaluation.bits_per_dimension(nats, dimensions),
-    **dice_judge.CHANCE,
+    **dice_judge.chance(len(dice.STYLES[config.data.config].digits)),
   }
+  for which in ('', 'truth_'):  # a blur is never legible
+    metrics[f'{which}legible_agreement'] = _share_of(
+      metrics[f'{which}legible_same'], metrics[f'{which}legible_thrice']
+    )
   count = len(per_scene['example_id'])
   if count > 1:
     metrics['standard_errors'] = {
@@ -172,19 +209,38 @@ def _summary(
   return metrics
 
 
+def _share_of(part: float, whole: float) -> float | None:
+  """None of nothing."""
+  return part / whole if whole else None
+
+
 def _strips(
-  batch: Batch, b: int, samples: np.ndarray, renders: np.ndarray, number: int
+  batch: Batch,
+  b: int,
+  samples: np.ndarray,
+  renders: np.ndarray,
+  classes: np.ndarray,
+  number: int,
 ) -> tuple[np.ndarray, list[str]]:
-  """Rows of the sheet, context and targets; labels say what the judge reads."""
+  """Rows of the sheet, context and targets.
+
+  Labels name the nearest class in each view, in brackets if it is illegible.
+  """
   context = batch.context.frames[b] / 255.0
   triples = np.concatenate([batch.target.frames[b : b + 1] / 255.0, samples])
   left = np.full((len(triples), *context.shape), np.nan)
   left[0] = context
   labels = [f'scene {number}: truth']
   labels += [f'sample {s + 1}' for s in range(len(samples))]
-  classes = dice_judge.name(triples, renders).digits // dice_judge.CLASSES
-  for row, its in enumerate(classes):
-    labels[row] += ', ' + ' '.join(map(str, its))
+  names = dice_judge.name(triples, renders)
+  for row, (digits, legible) in enumerate(
+    zip(classes[names.digits], names.legible, strict=True)
+  ):
+    read = [
+      f'{digit}' if clear else f'({digit})'
+      for digit, clear in zip(digits, legible, strict=True)
+    ]
+    labels[row] += ', ' + ' '.join(read)
   return np.concatenate([left, triples], axis=1), labels
 
 

@@ -119,7 +119,8 @@ def rooms(
       side=int(sides[b]),
       samples={name: its[:, b] for name, its in samples.items()},
       readings={
-        name: _read(its[:, b], renders[b]) for name, its in samples.items()
+        name: _read(its[:, b], renders[b], style)
+        for name, its in samples.items()
       },
       label=f'{split} scene {indices[b]}',
     )
@@ -127,10 +128,12 @@ def rooms(
   ]
 
 
-def _read(samples: np.ndarray, renders: np.ndarray) -> np.ndarray:
-  """The digits [S, T] that the judge names; -1 where a blur is as near."""
+def _read(
+  samples: np.ndarray, renders: np.ndarray, style: dice.Style
+) -> np.ndarray:
+  """The digits [S, T], of all 100, that the judge reads; -1 for none."""
   names = dice_judge.name(samples, renders)
-  return np.where(names.errors < names.blur, names.digits, -1)
+  return np.where(names.legible, np.array(style.digits)[names.digits], -1)
 
 
 def continuations(

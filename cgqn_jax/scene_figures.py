@@ -109,7 +109,7 @@ def rooms(
     'to e of the context, which shows three sides of the cube. Red: the '
     'fourth side, and the queries 1 to 3 that show it. "reads": class of the '
     'digit that the simulator finds in views 1, 2 and 3, and a dash for none; '
-    'green where all three show the same of the 100 digits. '
+    'green where all three show the same digit. '
     f'{_runs(workdirs, seed)}'
   )
   numbers = [

@@ -21,6 +21,7 @@ from cgqn_jax import (
   baselines,
   commands,
   data,
+  dice_judge,
   dice_scoring,
   hidden_side,
   judge,
@@ -74,7 +75,8 @@ def _judged(config: ConfigDict) -> dict[str, Any]:
   if config.data.protocol == 'hidden_side':
     seen = f'{hidden_side.TEST_CONTEXT} views of three sides'
     hidden = hidden_side.TEST_TARGETS
-    return {'context': seen, 'hidden_frames': hidden, 'num_targets': hidden}
+    its = {'context': seen, 'hidden_frames': hidden, 'num_targets': hidden}
+    return its | {'read_variance': dice_judge.READ_VARIANCE}
   hidden = config.data.num_frames - len(config.data.test_context)
   why = scoring.unjudged(config)
   return {

@@ -18,7 +18,8 @@ VERSIONS = {
 
 def dice_metrics(negative_elbo: float, kl_1: float, kl_3: float) -> dict:
   """What dice_scoring reports; the oracle's gain is 8 nats."""
-  judged = ('agreement', 'class_agreement', 'legible_agreement')
+  judged = ('agreement', 'class_agreement', 'legible', 'legible_thrice')
+  judged += ('legible_agreement', 'legible_agreement_blur')
   covered = {'digits': 26.0, 'classes': 9.6, 'class_total_variation': 0.2}
   return {
     'negative_elbo': negative_elbo, 'kl_1': kl_1, 'kl_3': kl_3, 'kl': kl_3,
@@ -29,7 +30,10 @@ def dice_metrics(negative_elbo: float, kl_1: float, kl_3: float) -> dict:
     'legibility_error': 0.3, 'truth_legibility_error': 0.0,
     'blur_legibility_error': 0.2,
     **{n: 0.5 for n in judged}, **{f'truth_{n}': 1.0 for n in judged},
-    **{f'blur_{n}': 0.0 for n in judged}, **covered,
+    **{f'blur_{n}': 0.0 for n in judged}, **covered, 'legible_digits': 13.0,
+    'chance_agreement': 1e-4, 'chance_class_agreement': 1e-2,
+    'untrained_kl_1': 2.0, 'untrained_kl_3': 0.5 * kl_3,
+    'untrained_kl_ratio': 0.25 * kl_3,
     **{f'oracle_{n}': value for n, value in covered.items()},
     'standard_errors': {'negative_elbo': 2.5},
   }  # fmt: skip

@@ -37,6 +37,17 @@ def test_the_table_of_consistency(tmp_path):
   assert '| 0.01 | cgqn | 2 | -2990.50 ± 0.71 |' in text
   assert '| 0.01 | oracle, factored |  | -2992.00 | 4.00 | 12.00 |' in text
   assert '| 0.02 | 6.00 ± 1.41 | 5.00 | 8.00 | 75% |' in text
+  assert '| 0.01 | cgqn, untrained |  | - | 2.00 | 2.10 | 1.05 | 0.10 |' in text
+  assert '| 0.01 | gqn, untrained |  | - | 2.00 | 5.50 | 2.75 | 3.50 |' in text
+  assert '| 13.00 ± 0.00 | 26.00 ± 0.00 | 9.60 ± 0.00 | 0.20 ± 0.00 |' in text
+  assert '|  | chance | - | - | - | 0.0001 | - | 0.01 |' in text
+  # Runs of earlier commits have neither.
+  old = [
+    {n: v for n, v in row.items() if 'untrained' not in n and n != 'legible'}
+    for row in rows
+  ]
+  before, _ = consistency_tables.tables(old)
+  assert 'cgqn, untrained' not in before and '| 0.01 | cgqn | - |' in before
   # GQN's share is that of the factored oracle: 11 of 12, not of 4.5.
   assert '100% ± 0% | 92% ± 0% |' in text
   whole, _ = comparison_tables.tables(rows, curves)

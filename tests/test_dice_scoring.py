@@ -20,12 +20,13 @@ from cgqn_jax.types import Elbo, to_unit
 from configs import dice
 
 SCENES, SAMPLES, VARIANCE = 3, 12, 0.005
+POSSIBLE_DIGITS = dice_judge.possible_digits  # the tests' own knows them
 
 
 class Painter:
   """Shows digits, the same in all views or one of its own in each.
 
-  renders: [scenes, 100, T, H, W, 3] of the first scenes of the split.
+  renders: [scenes, D, T, H, W, 3] of the first scenes of the split.
   """
 
   def __init__(self, renders: np.ndarray, factored: bool):
@@ -41,7 +42,11 @@ class Painter:
     digits = 7 * samples[:, None] + example_id[None]
     digits = digits[..., None] + self._step * frames[None, None]
     scene = example_id[None, :, None]
-    return to_unit(self._renders[scene, digits % 100, frames[None, None]])
+    digits = digits % self._renders.shape[1]
+    return to_unit(self._renders[scene, digits, frames[None, None]])
+
+  def init(self, key):
+    return None
 
   def elbo(self, params, key, batch, pixel_variance):
     """-(100 + example) nats; KL of 4 + example, and 0.5 a further view."""
@@ -121,7 +126,9 @@ def test_the_renders_are_of_these_targets(config, batch, renders):
 def test_whole_triples(metrics):
   """12 samples show 12 digits, in all three views the same."""
   assert metrics['agreement'] == metrics['class_agreement'] == 1
-  assert metrics['legible_agreement'] == 1
+  assert metrics['legible_agreement'] == metrics['legible_agreement_blur'] == 1
+  assert metrics['legible'] == metrics['legible_thrice'] > 0.9
+  assert 11 < metrics['legible_digits'] <= 12
   assert metrics['legibility_error'] == pytest.approx(0, abs=1e-6)
   assert metrics['truth_agreement'] == 1
   assert metrics['digits'] == 12
@@ -137,7 +144,8 @@ def test_views_of_different_digits(config, renders, metrics):
     Painter(renders, True), None, config, protocol()
   )
   assert factored['agreement'] == factored['class_agreement'] == 0
-  assert factored['legible_agreement'] == 0
+  assert factored['legible_agreement'] == 0 < factored['legible_thrice']
+  assert factored['legible_agreement_blur'] == 0
   for name, value in metrics.items():
     if name.startswith(('oracle', 'truth', 'blur', 'chance')):
       assert factored[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
@@ -159,6 +167,10 @@ def test_nats_are_means_over_the_scenes(metrics):
   assert metrics['kl_1'] == pytest.approx(5)
   assert metrics['kl_3'] == metrics['kl'] == pytest.approx(6)
   assert metrics['kl_ratio'] == pytest.approx(6 / 5)
+  # This model's nats are the same with any weights.
+  assert metrics['untrained_kl_1'] == pytest.approx(5)
+  assert metrics['untrained_kl_3'] == pytest.approx(6)
+  assert metrics['untrained_kl_ratio'] == pytest.approx(6 / 5)
   errors = metrics['standard_errors']
   assert errors['negative_elbo'] == pytest.approx(1 / np.sqrt(3))
   assert errors['kl_difference'] == pytest.approx(0, abs=1e-6)
@@ -198,6 +210,13 @@ def test_the_table_shows_them(metrics):
   same = rows['same digit in all views, share']
   assert same[:2] == ['1.000', '1.000'] and same[3] == '0.0001'
   assert rows['digits'] == ['12.000', '11.362']
+  assert rows['of these one digit, share'][0] == '1.000'
+  assert rows['digits in legible views'][1] == '11.362'
+  assert 'fresh weights: KL_1 5.00, KL_3 6.00, ratio 1.20' in text
+  # Where nothing is legible there is nothing to agree.
+  text = tables.dice(metrics | {'legible_agreement': None}, shown)
+  (line,) = [one for one in text.splitlines() if 'of these one digit' in one]
+  assert line.split()[5:] == ['-', '1.000', '-', '0.0001']
 
 
 @pytest.mark.parametrize('name', ['cgqn', 'gqn'])
@@ -213,11 +232,38 @@ def test_models(config, make_params, name):
   )
   json.dumps(metrics)
   errors = metrics.pop('standard_errors')
-  assert all(np.isfinite([*metrics.values(), *errors.values()]))
+  nothing = {name for name, value in metrics.items() if value is None}
+  assert nothing <= {'legible_agreement'}  # of no legible sample
+  known = [value for value in metrics.values() if value is not None]
+  assert all(np.isfinite([*known, *errors.values()]))
   assert metrics['kl_1'] > 0 and 0 <= metrics['agreement'] <= 1
   assert metrics['truth_legible_agreement'] == 1
+  assert 0 < metrics['untrained_kl_1'] and 0 < metrics['untrained_kl_3']
   if name == 'gqn':
     assert 2.5 < metrics['kl_ratio'] < 3.5
+    assert 2.5 < metrics['untrained_kl_ratio'] < 3.5
+
+
+def test_calm_rooms(config, monkeypatch):
+  """Ten digits to choose from, in the rooms of their own style."""
+  monkeypatch.setattr(dice_judge, 'possible_digits', POSSIBLE_DIGITS)
+  config = config.copy_and_resolve_references()
+  config.data.config = 'calm'
+  batch = next(data.test_batches(config, 'test', SCENES, SCENES))
+  renders = dice_scoring.possible_targets(config, 'test', batch)
+  assert renders.shape == (SCENES, 10, 3, 16, 16, 3)
+  difference = renders.astype(int) - np.asarray(batch.target.frames)[:, None]
+  assert np.mean(difference != 0, axis=(2, 3, 4, 5)).min(1).max() < 1e-2
+  metrics, *_ = dice_scoring.evaluate(
+    Painter(renders, False), None, config, protocol()
+  )
+  assert metrics['agreement'] == metrics['legible_agreement'] == 1
+  assert metrics['truth_legible'] == 1 and metrics['blur_legible'] == 0
+  assert metrics['digits'] == metrics['classes'] == 10
+  assert metrics['oracle_digits'] == pytest.approx(10 * (1 - 0.9**SAMPLES))
+  assert 0 < metrics['oracle_kl_1'] < metrics['oracle_kl_3'] + 1e-9
+  assert metrics['oracle_kl_3'] == pytest.approx(np.log(10))
+  assert metrics['chance_agreement'] == 1e-2
 
 
 def test_digits_that_the_judge_does_not_know(config):

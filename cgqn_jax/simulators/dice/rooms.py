@@ -46,6 +46,11 @@ class Style(NamedTuple):
   digits: Sequence[int] = range(NUM_DIGITS)
   plain: bool = False
 
+  @property
+  def classes(self) -> np.ndarray:
+    """What each of the shipped digits among `digits` shows, 0 to 9: [D]."""
+    return np.array(self.digits) // PER_CLASS
+
 
 # By the name of a dataset's config, without its frame size. A calm room is the
 # default one of the same split and id, its walls and floor painted over, each
