@@ -50,8 +50,8 @@ def _configs() -> list[DiceConfig]:
   for name, size, samples, splits, num_bytes, rate in (
     ('default', 64, 4, _SPLITS, 132_000, 22.0),
     ('default_32', 32, 2, _SMALL_SPLITS, 41_300, 170.0),
-    ('calm', 64, 4, _SPLITS, 132_000, 22.0),
-    ('calm_32', 32, 2, _SMALL_SPLITS, 41_300, 170.0),
+    ('calm', 64, 4, _SPLITS, 84_000, 22.0),
+    ('calm_32', 32, 2, _SMALL_SPLITS, 30_100, 170.0),
     ('s2', 64, 2, _SPLITS, 120_000, 65.0),
     ('mnist_train', 64, 4, _SPLITS, 132_000, 22.0),
   ):
