@@ -16,6 +16,7 @@ from collections.abc import Mapping
 import json
 import pathlib
 import sys
+import tempfile
 from typing import Any
 import zlib
 
@@ -25,7 +26,7 @@ import numpy as np
 
 from cgqn_jax import models, trees
 from cgqn_jax.types import Batch, Params, Scene
-from cgqn_jax.workdir import replace_text
+from cgqn_jax.workdir import read_workdir, replace_text
 
 FIXTURES = pathlib.Path(__file__).parent / 'fixtures'
 SHIPPED = 'traveling_salesman_0_1'  # the checkpoint that 0.1 shipped
@@ -41,15 +42,15 @@ def read(name: str) -> dict[str, Any]:
   return json.loads((FIXTURES / name).read_text('utf-8'))
 
 
-def make_config(fields: Any) -> ConfigDict:
-  """A config from JSON, with the tuples that Flax asks for."""
+def make_config(fields: Mapping[str, Any]) -> ConfigDict:
+  """The config that a folder with this config.json is read as.
 
-  def tuples(value: Any) -> Any:
-    if isinstance(value, Mapping):
-      return {key: tuples(its) for key, its in value.items()}
-    return tuple(map(tuples, value)) if isinstance(value, list) else value
-
-  return ConfigDict(tuples(fields))
+  By the way that old folders are read, which adds what their configs lack.
+  """
+  with tempfile.TemporaryDirectory() as folder:
+    text = json.dumps(fields)
+    (pathlib.Path(folder) / 'config.json').write_text(text, 'utf-8')
+    return read_workdir(folder)
 
 
 def numbers(

@@ -1,7 +1,7 @@
 """Version 0.1 in numbers: its networks, its checkpoint, its recorded runs.
 
 Whatever is moved or added, these configs must go on to mean what they meant;
-a config without `model.networks` is one of the paper's networks.
+a config.json without `model.networks` is one of the paper's networks.
 """
 
 import jax
