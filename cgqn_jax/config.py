@@ -4,12 +4,14 @@ Values that the paper's text does not give are marked recalled or choice.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from cgqn_jax.baselines import WIDTHS
 
 PRESETS = ('paper', 'small', 'smoke')
+NETWORKS = ('draw', 'residual')  # the paper's, and ours
 
 
 def parse_arguments(
@@ -58,6 +60,7 @@ def base(dataset: str, preset: str, model: str) -> ConfigDict:
 
   config.model = ConfigDict()
   config.model.name = model
+  config.model.networks = 'draw'  # the paper's; or 'residual'
   config.model.draw_steps = 4  # nt
   config.model.nf_z = 3
   config.model.stride_to_hidden = 2
@@ -77,6 +80,7 @@ def base(dataset: str, preset: str, model: str) -> ConfigDict:
   config.learning_rate.interpolation = 'linear'
 
   config.optimizer = ConfigDict()
+  config.optimizer.name = 'adam'  # or 'muon'
   config.optimizer.b1 = 0.9
   config.optimizer.b2 = 0.999
   config.optimizer.eps = 1e-8
@@ -90,6 +94,16 @@ def base(dataset: str, preset: str, model: str) -> ConfigDict:
   config.checkpoint_every = 5_000
   config.keep_checkpoints = 2
   return config
+
+
+def upgraded(fields: dict[str, Any]) -> dict[str, Any]:
+  """A config.json of an earlier version, with what it did not yet say."""
+  fields = {name: value for name, value in fields.items()}
+  if fields.get('model', {}).get('name') in ('cgqn', 'gqn'):
+    fields['model'] = {'networks': 'draw'} | fields['model']
+  if 'optimizer' in fields:
+    fields['optimizer'] = {'name': 'adam'} | fields['optimizer']
+  return fields
 
 
 def resize(config: ConfigDict, size: str) -> None:
@@ -143,13 +157,13 @@ def sequential(config: ConfigDict, model: str, size: str) -> None:
   # first without the posterior, then with it at no cost, then charged. sSSM:
   # its latent costs nothing at first, all after 15 % of the run (choice).
   if model == 'sv2p':
-    config.informed = _levels((0, 100_000), (0.0, 1.0), 'constant')
-    config.kl_weight = _levels((200_000, 240_000), (0.0, 1.0), 'linear')
+    config.informed = levels((0, 100_000), (0.0, 1.0), 'constant')
+    config.kl_weight = levels((200_000, 240_000), (0.0, 1.0), 'linear')
   if model == 'sssm':
-    config.kl_weight = _levels((0, 60_000), (0.0, 1.0), 'linear')
+    config.kl_weight = levels((0, 60_000), (0.0, 1.0), 'linear')
 
 
-def _levels(
+def levels(
   boundaries: tuple[int, ...], values: tuple[float, ...], interpolation: str
 ) -> ConfigDict:
   return ConfigDict(
@@ -177,6 +191,38 @@ def small(config: ConfigDict) -> None:
   config.model.view_gains = True
   config.learning_rate.boundaries = (0, 4_000, 400_000)
   config.learning_rate.values = (0.0, 2e-3, 5e-5)
+  config.checkpoint_every = 500
+  config.validate_every = 500
+  config.picture_every = 1_000
+
+
+def residual(config: ConfigDict) -> None:
+  """The residual networks at 32x32, for a CPU; none of it is the paper's."""
+  name, sees_query = config.model.name, config.model.latent_sees_query
+  config.batch_size = 8
+  config.data.frame_size = 32
+  config.ema_decay = 0.999
+  config.model = ConfigDict()
+  config.model.name = name
+  config.model.networks = 'residual'
+  config.model.latent_sees_query = sees_query
+  config.model.width = 64
+  config.model.representation = 128
+  config.model.encoder_blocks = 1
+  config.model.renderer_blocks = 2
+  config.model.latent_steps = 2
+  config.model.map_latent = 4
+  config.model.vector_latent = 8
+  config.model.rotated = True
+  # Targets that an update renders, of the data.num_targets that the posterior
+  # sees; 0 for all.
+  config.num_rendered = 4
+  config.kl_weight = levels((0,), (1.0,), 'constant')
+  config.learning_rate = levels((0, 2_000, 400_000), (0.0, 1e-2, 0.0), 'cosine')
+  config.optimizer.name = 'muon'
+  config.optimizer.b2 = 0.99
+  # Of gradients in nats: it always binds, so every update is normalised.
+  config.optimizer.clip_norm = 1.0
   config.checkpoint_every = 500
   config.validate_every = 500
   config.picture_every = 1_000

@@ -1,9 +1,13 @@
 """Diagonal normals: sampling, density and KL (paper, appendix A).
 
-The last three axes of a latent map [..., h, w, Z] are one event; whatever
-stands before them is batch.
+A latent is an array [..., K, h, w, Z] of K steps, or a pytree of such, also of
+vectors [..., K, G]; its normals have the same form. The axes of one step are
+one event, whatever stands before them is batch.
 """
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 
 from cgqn_jax.types import Array, Normal
@@ -29,11 +33,9 @@ def sample(normal: Normal, noise: Array) -> Array:
 
 
 def log_prob(normal: Normal, value: Array) -> Array:
-  """Log density of latent maps in nats, [...] without the event axes."""
+  """Log density of every coordinate in nats, [..., h, w, Z]: not summed."""
   scaled = (value - normal.mean) * jnp.exp(-normal.log_std)
-  return jnp.sum(
-    -0.5 * (scaled**2 + LOG_TWO_PI) - normal.log_std, axis=EVENT_AXES
-  )
+  return -0.5 * (scaled**2 + LOG_TWO_PI) - normal.log_std
 
 
 def kl(q: Normal, p: Normal) -> Array:
@@ -41,6 +43,48 @@ def kl(q: Normal, p: Normal) -> Array:
   shift = (q.mean - p.mean) * jnp.exp(-p.log_std)
   ratio = jnp.exp(2 * (q.log_std - p.log_std))
   return 0.5 * (ratio + shift**2 - 1) + p.log_std - q.log_std
+
+
+def log_ratio_of_steps(q: Any, p: Any, z: Any, axis: int) -> Array:
+  """log q(z) - log p(z) of a latent's steps: [..., K], K at `axis`."""
+
+  def of_part(q: Normal, p: Normal, z: Array) -> Array:
+    return log_prob(q, z) - log_prob(p, z)
+
+  return _over_events(of_part, axis, q, p, z)
+
+
+def kl_of_steps(q: Any, p: Any, axis: int) -> Array:
+  """KL(q || p) of a latent's steps in nats: [..., K], K at `axis`."""
+  return _over_events(kl, axis, q, p)
+
+
+def kl_of_channels(q: Any, p: Any, axis: int) -> Array:
+  """The same by channel, [..., Z], those of a pytree one after the other."""
+
+  def of_part(q: Normal, p: Normal) -> Array:
+    each = kl(q, p)
+    return jnp.sum(each, axis=tuple(range(axis, each.ndim - 1)))
+
+  return jnp.concatenate(_parts(of_part, q, p), axis=-1)
+
+
+def _over_events(function: Any, axis: int, *latents: Any) -> Array:
+  def summed(*parts: Any) -> Array:
+    each = function(*parts)
+    return jnp.sum(each, axis=tuple(range(axis + 1, each.ndim)))
+
+  return sum(_parts(summed, *latents))
+
+
+def _parts(function: Any, *latents: Any) -> list[Array]:
+  """function of each part of latents of one form."""
+
+  def is_part(x: Any) -> bool:
+    return isinstance(x, Normal)
+
+  results = jax.tree.map(function, *latents, is_leaf=is_part)
+  return jax.tree.leaves(results)
 
 
 def image_log_prob(

@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from cgqn_jax import gaussian
-from cgqn_jax.model import CGQN, Latent, flatten, sample_keys
-from cgqn_jax.networks import Networks
+from cgqn_jax.model import CGQN, Latent, flatten, lead, sample_keys
 from cgqn_jax.types import Array, Batch, Params, Scene
 
 
@@ -24,6 +23,8 @@ class GQN(CGQN):
   `prior` and `posterior` take the queries beside what CGQN's take, and
   `render` wants the same ones again.
   """
+
+  _bound_name, _per_target = 'bound_each', True
 
   def prior(
     self,
@@ -38,7 +39,7 @@ class GQN(CGQN):
     """Draws latents of the queries views [B, T, V] given r [B, ...]."""
     keys = self._keys(key, views, num_samples, example_id, first_sample)
     z = self._apply(
-      Networks.sample_prior,
+      'sample_prior',
       params,
       r[None, :, None],
       self._noise(keys),
@@ -57,23 +58,23 @@ class GQN(CGQN):
   ) -> tuple[Latent, Array]:
     """Draws latents that explain each target, and their KLs [S, B, T]."""
     keys = self._keys(key, targets.views, num_samples, example_id)
-    r_target = self._apply(Networks.encode_each, params, targets)
+    r_target = self._apply('encode_each', params, targets)
     z, q, p = self._apply(
-      Networks.infer,
+      'infer',
       params,
       r[None, :, None],
       r_target[None],
       self._noise(keys),
       targets.views[None],
     )
-    return Latent(z, r), jnp.sum(gaussian.kl(q, p), axis=(3, 4, 5, 6))
+    return Latent(z, r), jnp.sum(gaussian.kl_of_steps(q, p, 3), axis=3)
 
   def render(self, params: Params, latent: Latent, views: Array) -> Array:
     """The queries of the latents [B, T, V]: [S, B, T, H, W, 3], not clipped."""
-    samples, batch, queries = latent.z.shape[:3]
+    samples, batch, queries = lead(latent.z, 3)
     chex.assert_shape(views, (batch, queries, self.networks.view_size))
     frames = self._apply(
-      Networks.render_each,
+      'render_each',
       params,
       flatten(latent.z),
       jnp.tile(latent.r, (samples, 1, 1, 1))[:, None],
@@ -99,9 +100,12 @@ class GQN(CGQN):
     )
     return self.render(params, latent, views)
 
-  def _bound(self, params: Params, key: Array, batch: Batch) -> Any:
+  def _inputs(
+    self, key: Array, batch: Batch, shown: Batch | None = None
+  ) -> tuple[Any, ...]:
+    batch = batch if shown is None else shown  # what is not drawn is not seen
     keys = self._keys(key, batch.target.views, 1, batch.example_id)[0]
-    return self._apply(Networks.bound_each, params, batch, self._noise(keys))
+    return batch, self._noise(keys)
 
   def _keys(
     self,

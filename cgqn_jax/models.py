@@ -11,6 +11,7 @@ from cgqn_jax.checkpoints import Checkpoints, Step
 from cgqn_jax.gqn import GQN
 from cgqn_jax.model import CGQN
 from cgqn_jax.networks import Networks
+from cgqn_jax.residual import CAMERA, ResidualNetworks
 from cgqn_jax.types import Params
 from cgqn_jax.workdir import read_workdir
 
@@ -47,11 +48,26 @@ def _build_jumpy(config: ConfigDict, name: str, fields: dict) -> CGQN:
       'model.latent_sees_query is on; the latent of cgqn is not of one query: '
       "turn it off, or choose model.name 'gqn'"
     )
-  _check_sizes(config)
-  networks = Networks(
-    frame_size=config.data.frame_size, view_size=config.data.view_size, **fields
+  family = fields.pop('networks')
+  fields |= {
+    'frame_size': config.data.frame_size,
+    'view_size': config.data.view_size,
+  }
+  if family == 'draw':
+    _check_sizes(config)
+    return JUMPY[name](Networks(**fields), pixel_variance(config))
+  if family == 'residual':
+    _check_residual(config)
+    return JUMPY[name](
+      ResidualNetworks(**fields),
+      pixel_variance(config),
+      _schedule(config, config.kl_weight),
+      config.num_rendered,
+    )
+  raise ValueError(
+    f"model.networks is {family!r}; it must be 'draw', the paper's, or "
+    "'residual'"
   )
-  return JUMPY[name](networks, pixel_variance(config))
 
 
 def _build_sequential(
@@ -151,6 +167,42 @@ def _resolve(checkpoints: Checkpoints, step: Step) -> int:
   if step == 'best':
     return latest if best is None else best
   return latest if step == 'latest' else step
+
+
+def _check_residual(config: ConfigDict) -> None:
+  size, model = config.data.frame_size, config.model
+  if size < 8 or size % 8:
+    raise ValueError(
+      f'data.frame_size is {size}; the residual networks take multiples of 8'
+    )
+  for field, least in (
+    ('width', 1),
+    ('representation', 1),
+    ('encoder_blocks', 0),
+    ('renderer_blocks', 0),
+    ('latent_steps', 1),
+    ('map_latent', 0),
+    ('vector_latent', 1),
+  ):
+    if model[field] < least:
+      raise ValueError(
+        f'model.{field} is {model[field]}; it must be at least {least}'
+      )
+  if not 0 <= config.num_rendered <= config.data.num_targets:
+    raise ValueError(
+      f'num_rendered is {config.num_rendered}; it must be 0, for all, to '
+      f'{config.data.num_targets}, which is data.num_targets'
+    )
+  if model.rotated and config.data.view_size not in (1, CAMERA):
+    raise ValueError(
+      f'model.rotated is on and data.view_size is {config.data.view_size}; '
+      f'it takes timestamps, 1, or cameras, {CAMERA}'
+    )
+  if model.rotated and model.representation % 2:
+    raise ValueError(
+      f'model.representation is {model.representation}; where model.rotated is '
+      'on it must be even, for pairs of channels are rotated'
+    )
 
 
 def _check_sizes(config: ConfigDict) -> None:

@@ -127,14 +127,13 @@ class Networks(nn.Module):
     return self.renderer(fed, views, canvas)
 
   def bound(
-    self, batch: Batch, noise: Array
+    self, batch: Batch, noise: Array, views: Array
   ) -> tuple[Array, Array, Normal, Normal]:
-    """One posterior draw a scene: rendered targets, z, q, p (CGQN)."""
+    """One posterior draw a scene: views [B, T, V] of it, z, q, p (CGQN)."""
     r = self.encode(batch.context, batch.context_mask)
     r_target = self.encode(batch.target, batch.target_mask)
     z, posterior, prior = self.infer(r, r_target, noise)
-    mean = self.render(z, r, batch.target.views)
-    return mean, z, posterior, prior
+    return self.render(z, r, views), z, posterior, prior
 
   def bound_each(
     self, batch: Batch, noise: Array

@@ -12,27 +12,69 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 import optax
+from optax import contrib
 
 from cgqn_jax import objective
 from cgqn_jax.parallel import AXIS
 from cgqn_jax.types import Array, Batch, Params, TrainState
 
+_MUON_SIZE = 100_000  # numbers of the largest matrix that Muon takes
+
 Update = Callable[..., tuple[TrainState, dict[str, Any]]]
 
 
 def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
-  """Adam behind a global-norm clip, skipping updates that are not finite."""
+  """Adam or Muon behind a global-norm clip; skips what is not finite.
+
+  Raises:
+    ValueError: for another optimizer.name.
+  """
   options = config.optimizer
   learning_rate = objective.schedule(
     num_steps=config.num_steps, **dict(config.learning_rate)
   )
-  adam = optax.chain(
-    optax.clip_by_global_norm(options.clip_norm),
-    optax.adam(learning_rate, options.b1, options.b2, options.eps),
-  )
+  if options.name == 'adam':
+    rule = optax.adam(learning_rate, options.b1, options.b2, options.eps)
+  elif options.name == 'muon':
+    rule = _muon(learning_rate, options)
+  else:
+    raise ValueError(
+      f"optimizer.name is {options.name!r}; it must be 'adam' or 'muon'"
+    )
+  clipped = optax.chain(optax.clip_by_global_norm(options.clip_norm), rule)
   # The trainer stops a run after a row of them (config.max_skipped_in_a_row);
   # never may one be applied, hence a limit that no run reaches.
-  return optax.apply_if_finite(adam, max_consecutive_errors=2**30)
+  return optax.apply_if_finite(clipped, max_consecutive_errors=2**30)
+
+
+def _muon(
+  learning_rate: optax.Schedule, options: ConfigDict
+) -> optax.GradientTransformation:
+  """Muon for kernels, Adam at a fifth of the rate for everything else.
+
+  A kernel of k x k is a matrix [k k I, O]. Those of more than _MUON_SIZE
+  numbers, or with a side of at most 8, are Adam's: to make them orthogonal
+  would cost as much as the gradient.
+  """
+
+  def dimensions(params: Params) -> Any:
+    def of(x: Array) -> contrib.MuonDimensionNumbers | None:
+      inputs, outputs = x.size // max(x.shape[-1], 1), x.shape[-1]
+      if x.ndim not in (2, 4) or min(inputs, outputs) <= 8:
+        return None
+      if x.size > _MUON_SIZE:
+        return None
+      return contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), x.ndim - 1)
+
+    return jax.tree.map(of, params)
+
+  return contrib.muon(
+    learning_rate,
+    muon_weight_dimension_numbers=dimensions,
+    adam_b1=options.b1,
+    adam_b2=options.b2,
+    adam_learning_rate=lambda step: 0.2 * learning_rate(step),
+  )
 
 
 def create_state(model: Any, config: ConfigDict) -> TrainState:

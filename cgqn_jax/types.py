@@ -45,10 +45,21 @@ class Batch(NamedTuple):
 
 
 class Normal(NamedTuple):
-  """A diagonal normal; mean and log_std are [..., h, w, Z]."""
+  """A diagonal normal; mean and log_std are [..., h, w, Z] or [..., G]."""
 
   mean: Array
   log_std: Array
+
+
+class LatentParts(NamedTuple):
+  """A latent of two parts: arrays, normals or shapes (residual networks).
+
+  map: [..., K, h, w, Z], local.
+  vector: [..., K, G], global.
+  """
+
+  map: Any
+  vector: Any
 
 
 class Elbo(NamedTuple):

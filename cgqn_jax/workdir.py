@@ -18,6 +18,8 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from cgqn_jax.config import upgraded
+
 # Fields that change how a run is watched or where its data lies, not what it
 # computes: a resumed run may bring other values.
 FREE_FIELDS = (
@@ -47,7 +49,7 @@ def open_workdir(
   if path.exists() and not path.is_dir():
     raise ValueError(f'{path} is a file; choose another --workdir')
   if (path / 'config.json').exists():
-    there = _read_json(path / 'config.json')
+    there = upgraded(_read_json(path / 'config.json'))
     _check_same(path, there, here)
   elif path.exists() and any(not _hidden(p) for p in path.iterdir()):
     raise ValueError(
@@ -68,7 +70,7 @@ def read_workdir(path: str | pathlib.Path) -> ConfigDict:
     raise ValueError(f'workdir {path} does not exist')
   if not (path / 'config.json').exists():
     raise ValueError(f'{path} is not a cgqn_jax workdir: it has no config.json')
-  return ConfigDict(_tuples(_read_json(path / 'config.json')))
+  return ConfigDict(_tuples(upgraded(_read_json(path / 'config.json'))))
 
 
 def versions() -> dict[str, Any]:

@@ -7,7 +7,6 @@ import pytest
 
 from cgqn_jax import models, objective
 from cgqn_jax.gqn import GQN
-from cgqn_jax.networks import Networks
 from cgqn_jax.types import Scene
 
 KEY = jax.random.key(7)
@@ -70,11 +69,11 @@ def test_divergence_of_copies(model, gqn, params, batch):
   @jax.jit
   def divergence(batch):
     per_target = jnp.repeat(noise[:, None], batch.target_mask.shape[1], axis=1)
-    each = gqn._apply(Networks.bound_each, params, batch, per_target)
-    whole = gqn._apply(Networks.bound, params, batch, noise)
+    each = gqn._apply('bound_each', params, batch, per_target)
+    whole = gqn._apply('bound', params, batch, noise, batch.target.views)
     return [
-      objective.elbo(mean, batch, z, q, p, 0.5).kl
-      for mean, z, q, p in (each, whole)
+      objective.elbo(mean, batch, z, q, p, 0.5, per_target=own).kl
+      for own, (mean, z, q, p) in ((True, each), (False, whole))
     ]
 
   (each, whole), (each_of_three, whole_of_three) = map(divergence, (one, three))

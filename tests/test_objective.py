@@ -155,7 +155,7 @@ def test_constant_schedule():
   [
     (((0, 1), (1.0,), 'linear'), '2 boundaries for 1 values'),
     (((), (), 'linear'), '0 boundaries for 0 values'),
-    (((0,), (1.0,), 'cosine'), "interpolation is 'cosine'"),
+    (((0,), (1.0,), 'cubic'), "interpolation is 'cubic'"),
   ],
 )
 def test_schedule_errors(arguments, message):

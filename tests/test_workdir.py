@@ -15,7 +15,7 @@ def make_config() -> ConfigDict:
       'num_steps': 100,
       'log_every': 10,
       'data': {'data_dir': None, 'frame_size': 64},
-      'model': {'name': 'cgqn', 'widths': (32, 64), 'scale': 0.1},
+      'model': {'name': 'sssm', 'widths': (32, 64), 'scale': 0.1},
     }
   )
 
