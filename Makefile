@@ -8,8 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= runs/demo
-WEIGHTS := cgqn_jax/weights/traveling_salesman
-CONFIG := configs/narratives.py:preset=small
+CONFIG := configs/narratives.py:preset=small,narrative=color_reaction
 .DEFAULT_GOAL := help
 export TF_CPP_MIN_LOG_LEVEL := 2
 
@@ -28,17 +27,19 @@ $(VENV)/installed: setup.py requirements.txt
 	@touch $@
 
 demo: $(VENV)/installed
-	@echo '== 1/4 Dataset: Traveling Salesman at 32x32, 100,000 videos: about 1 minute'
-	$(BIN)/python datasets/build.py narratives --config=traveling_salesman_32
-	@echo '== 2/4 Training on the CPU: 5 to 13 minutes; the same command resumes'
-	$(BIN)/python experiments/train.py --config=$(CONFIG) --workdir=$(DEMO)
+	@echo '== 1/4 Dataset: Color Reaction at 32x32, 100,000 videos: about 1 minute'
+	$(BIN)/python datasets/build.py narratives --config=color_reaction_32
+	@echo '== 2/4 Training on the CPU: about 12 minutes; the same command resumes'
+	$(BIN)/python experiments/train.py --config=$(CONFIG) \
+	  --config.num_steps=4000 --workdir=$(DEMO)
 	@echo '== 3/4 Evaluation on the test split: about 2 minutes'
-	$(BIN)/python experiments/evaluate.py --workdir=$(DEMO) --num_scenes=100 \
-	  --num_samples=30
+	$(BIN)/python experiments/evaluate.py --workdir=$(DEMO) --step=latest \
+	  --num_scenes=100 --num_samples=30
 	@echo '== 4/4 Pictures: half a minute'
-	$(BIN)/python experiments/sample.py --workdir=$(DEMO) --out=$(DEMO)/futures.gif
-	$(BIN)/python experiments/sample.py --workdir=$(DEMO) --context=15,20 \
-	  --queries=0:21:2 --out=$(DEMO)/backwards.png
+	$(BIN)/python experiments/sample.py --workdir=$(DEMO) --step=latest \
+	  --scenes=0:3 --out=$(DEMO)/futures.gif
+	$(BIN)/python experiments/sample.py --workdir=$(DEMO) --step=latest \
+	  --context=7,11 --out=$(DEMO)/backwards.png
 	@echo 'Look at $(DEMO)/futures.gif, $(DEMO)/backwards.png and $(DEMO)/eval/samples.png;'
 	@echo 'the numbers are in $(DEMO)/eval/metrics.json.'
 
@@ -49,10 +50,12 @@ test-slow: $(VENV)/installed
 	XLA_FLAGS= $(BIN)/python -m pytest -q -m slow --durations=0
 
 sample: $(VENV)/installed
-	$(BIN)/python experiments/sample.py --workdir=$(WEIGHTS) --source=simulator \
-	  --scenes=0:3 --out=samples.gif
-	$(BIN)/python experiments/sample.py --workdir=$(WEIGHTS) --source=simulator \
-	  --scenes=0:3 --queries=0:21:2 --out=samples.png
+	@for name in color_reaction; do \
+	  for suffix in png gif; do \
+	    $(BIN)/python experiments/sample.py --workdir=$$name --source=simulator \
+	      --scenes=0:3 --out=samples/$$name.$$suffix || exit 1; \
+	  done; \
+	done
 
 lint: $(VENV)/installed
 	$(BIN)/python -m pip install -q ruff

@@ -35,7 +35,7 @@ setup(
     'matplotlib>=3.8',
     'ml-collections>=1.0',
     'numpy>=2.0',
-    'optax>=0.2.5',
+    'optax>=0.2.7',
     'orbax-checkpoint>=0.11.25,<1',
     'pillow>=10.1',
     'scipy>=1.11',

@@ -11,7 +11,16 @@ from ml_collections import ConfigDict
 from cgqn_jax.baselines import WIDTHS
 
 PRESETS = ('paper', 'small', 'smoke')
+# Of the presets that learn: the residual networks at 64x64, in bfloat16.
+LEARNING_PRESETS = (*PRESETS, 'accelerator')
 NETWORKS = ('draw', 'residual')  # the paper's, and ours
+
+
+def networks(preset: str, given: str) -> str:
+  """The family of networks that a preset has, unless another is given."""
+  if given != 'preset':
+    return given
+  return 'residual' if preset in ('small', 'accelerator') else 'draw'
 
 
 def parse_arguments(
@@ -91,6 +100,7 @@ def base(dataset: str, preset: str, model: str) -> ConfigDict:
   config.picture_every = 5_000
   config.validate_every = 5_000
   config.validation_scenes = 256
+  config.validation_best_of = 0  # samples of 32 scenes; 0: none are drawn
   config.checkpoint_every = 5_000
   config.keep_checkpoints = 2
   return config
@@ -118,7 +128,7 @@ def resize(config: ConfigDict, size: str) -> None:
   config.model.nf_dec = 32 * factor
   config.model.kernel = 5  # practice; the table does not list it
   config.model.encoder_widths = (8, 16, 32, 32)
-  # Not the paper's, and off: see docs/learning.md for what they buy.
+  # Not the paper's, and off: see docs/learning_draw.md for what they buy.
   config.model.renderer_sees_context = False
   config.model.normalize_r = False
   config.model.view_frequencies = 0
@@ -196,36 +206,43 @@ def small(config: ConfigDict) -> None:
   config.picture_every = 1_000
 
 
-def residual(config: ConfigDict) -> None:
-  """The residual networks at 32x32, for a CPU; none of it is the paper's."""
+def residual(config: ConfigDict, preset: str) -> None:
+  """The residual networks in a preset; none of it is the paper's.
+
+  docs/learning.md says what each choice buys.
+  """
+  large, tiny = preset == 'accelerator', preset == 'smoke'
   name, sees_query = config.model.name, config.model.latent_sees_query
-  config.batch_size = 8
-  config.data.frame_size = 32
-  config.ema_decay = 0.999
   config.model = ConfigDict()
   config.model.name = name
   config.model.networks = 'residual'
   config.model.latent_sees_query = sees_query
-  config.model.width = 64
-  config.model.representation = 128
-  config.model.encoder_blocks = 1
-  config.model.renderer_blocks = 2
+  config.model.width = 128 if large else 8 if tiny else 64
+  config.model.representation = 256 if large else 16 if tiny else 128
+  config.model.encoder_blocks = 2 if large else 1
+  config.model.renderer_blocks = 4 if large else 1 if tiny else 2
   config.model.latent_steps = 2
-  config.model.map_latent = 4
+  config.model.map_latent = 2
   config.model.vector_latent = 8
   config.model.rotated = True
+  config.model.bfloat16 = large
   # Targets that an update renders, of the data.num_targets that the posterior
   # sees; 0 for all.
-  config.num_rendered = 4
+  config.num_rendered = 0
   config.kl_weight = levels((0,), (1.0,), 'constant')
+  config.ema_decay = 0.999
   config.learning_rate = levels((0, 2_000, 400_000), (0.0, 1e-2, 0.0), 'cosine')
   config.optimizer.name = 'muon'
   config.optimizer.b2 = 0.99
   # Of gradients in nats: it always binds, so every update is normalised.
   config.optimizer.clip_norm = 1.0
-  config.checkpoint_every = 500
-  config.validate_every = 500
-  config.picture_every = 1_000
+  if not tiny:
+    config.validation_best_of = 30
+    config.batch_size = 32 if large else 8
+    config.data.frame_size = 64 if large else 32
+    config.checkpoint_every = 500
+    config.validate_every = 1_000
+    config.picture_every = 1_000
 
 
 def smoke(config: ConfigDict) -> None:

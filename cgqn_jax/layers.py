@@ -19,7 +19,7 @@ def add_bias(x: Array, bias: Array) -> Array:
 
 
 class Conv(nn.Module):
-  """Stride-1 SAME convolution with bias on [..., h, w, I]."""
+  """Stride-1 SAME convolution with bias on [..., h, w, I], in its dtype."""
 
   features: int
   size: int
@@ -30,6 +30,7 @@ class Conv(nn.Module):
     shape = (self.size, self.size, x.shape[-1], self.features)
     kernel = self.param('kernel', self.kernel_init, shape)
     bias = self.param('bias', nn.initializers.zeros_init(), shape[-1:])
+    kernel, bias = kernel.astype(x.dtype), bias.astype(x.dtype)
     return add_bias(convolve(x, kernel), bias)
 
 

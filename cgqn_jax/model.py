@@ -290,7 +290,11 @@ def sample_keys(
 
 def flatten(latent: Any) -> Any:
   """[S, B, ...] -> [S B, ...] of every part."""
-  return jax.tree.map(lambda x: x.reshape((-1,) + x.shape[2:]), latent)
+  return jax.tree.map(
+    # Not -1: a part may have no channels.
+    lambda x: x.reshape((x.shape[0] * x.shape[1],) + x.shape[2:]),
+    latent,
+  )
 
 
 def lead(latent: Any, count: int) -> tuple[int, ...]:

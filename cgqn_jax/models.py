@@ -20,6 +20,8 @@ JUMPY = {'cgqn': CGQN, 'gqn': GQN}
 SEQUENTIAL = ('cdna', 'sv2p', 'sssm')
 DETERMINISTIC = ('cdna',)  # without a latent
 
+WEIGHTS = pathlib.Path(__file__).parent / 'weights'  # shipped, by name
+
 Model = CGQN | baselines.Sequential
 
 
@@ -122,7 +124,8 @@ def load(
   """The model, its parameters and its config from a training's folder.
 
   Args:
-    workdir: of `experiments/train.py`, or a folder of shipped weights.
+    workdir: of `experiments/train.py`, or the name of shipped weights, as
+      'color_reaction'.
     step: of the checkpoint: a number, 'latest', or 'best' by validation loss
       (the latest where none was validated).
 
@@ -132,16 +135,34 @@ def load(
   Raises:
     ValueError: when the folder is no workdir or holds no such checkpoint.
   """
-  config = read_workdir(workdir)
+  config = read_workdir(find(workdir))
   model = build(config)
   return model, restore(model, workdir, step), config
+
+
+def find(workdir: str | pathlib.Path) -> pathlib.Path:
+  """The folder of a training, or of the shipped weights of that name.
+
+  Raises:
+    ValueError: where there is neither.
+  """
+  path = pathlib.Path(workdir)
+  if path.exists():
+    return path
+  names = sorted(p.name for p in WEIGHTS.iterdir() if p.is_dir())
+  if str(workdir) in names:
+    return WEIGHTS / path
+  raise ValueError(
+    f'workdir {workdir} does not exist, and the shipped weights are '
+    f'{", ".join(names)}'
+  )
 
 
 def restore(
   model: Model, workdir: str | pathlib.Path, step: Step = 'best'
 ) -> Params:
   """The parameters alone, as `load` does: for several steps of one model."""
-  folder = pathlib.Path(workdir) / 'checkpoints'
+  folder = find(workdir) / 'checkpoints'
   with Checkpoints(folder, read_only=True) as checkpoints:
     step = _resolve(checkpoints, step)
     template = jax.eval_shape(model.init, jax.random.key(0))
@@ -150,7 +171,7 @@ def restore(
 
 def checkpoint_step(workdir: str | pathlib.Path, step: Step = 'best') -> int:
   """The number of the checkpoint that `load` takes."""
-  folder = pathlib.Path(workdir) / 'checkpoints'
+  folder = find(workdir) / 'checkpoints'
   with Checkpoints(folder, read_only=True) as checkpoints:
     return _resolve(checkpoints, step)
 

@@ -44,7 +44,7 @@ class Renderer(nn.Module):
     self.lstm = ConvLSTM(self.hidden, static, self.decoding, self.kernel)
     self.write = PatchDeconv(self.canvas, self.stride)
     # Black at first. What random weights write has an error of a frame's own
-    # scale, and undoing it costs hundreds of updates (docs/learning.md).
+    # scale, and undoing it costs hundreds of updates (docs/learning_draw.md).
     self.output = PatchDeconv(
       3, self.output_stride, kernel_init=nn.initializers.zeros_init()
     )

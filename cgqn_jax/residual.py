@@ -10,7 +10,8 @@ query. What differs from appendix B is how each of them is computed:
   of a room by the camera's yaw, of a video by time. So r lives in the scene's
   own frame, and a query turns it into one of relative angles or times.
 * z has a map and a vector in each step. A choice about the whole scene (which
-  color, which order) is one vector; independent cells cannot make it together.
+  color) is one vector, for independent cells cannot make it together; where one
+  of several places is to be chosen, cells compete by a softmax.
 * The posterior is told relative to the prior and within bounds, so no KL can
   explode.
 * r is divided by the root of the number of frames, and the renderer sees it.
@@ -23,6 +24,7 @@ import numpy as np
 
 from cgqn_jax import gaussian
 from cgqn_jax.layers import (
+  KERNEL_INIT,
   Conv,
   PatchConv,
   PatchDeconv,
@@ -45,7 +47,7 @@ class ResidualNetworks(nn.Module):
 
   width: channels of every block; representation: R; map_latent, which may be
   0, and vector_latent: Z and G of each of latent_steps; rotated: whether views
-  rotate r.
+  rotate r; bfloat16: of the blocks' convolutions, for accelerators.
   """
 
   frame_size: int
@@ -58,6 +60,7 @@ class ResidualNetworks(nn.Module):
   map_latent: int
   vector_latent: int
   rotated: bool
+  bfloat16: bool
   latent_sees_query: bool = False
 
   @property
@@ -75,19 +78,25 @@ class ResidualNetworks(nn.Module):
 
   def setup(self) -> None:
     self.encoder = Encoder(
-      self.width, self.representation, self.encoder_blocks, self.rotated
+      self.width,
+      self.representation,
+      self.encoder_blocks,
+      self.rotated,
+      self.bfloat16,
     )
     self.latent = Latent(
       self.width,
       self.latent_steps,
       self.map_latent,
       self.vector_latent,
+      self.bfloat16,
     )
     self.renderer = Renderer(
       self.width,
       self.representation,
       self.renderer_blocks,
       self.rotated,
+      self.bfloat16,
     )
 
   def encode(self, scene: Scene, mask: Array) -> Array:
@@ -132,7 +141,7 @@ class ResidualNetworks(nn.Module):
     lead = views.shape[:2]
     r = jnp.broadcast_to(r, lead + r.shape[2:])
     z, r, views = jax.tree.map(
-      lambda x: x.reshape((-1,) + x.shape[2:]), (z, r, views)
+      lambda x: x.reshape((lead[0] * lead[1],) + x.shape[2:]), (z, r, views)
     )
     frames = self._render(z, r, views[:, None], self._seen(views))
     return frames.reshape(lead + frames.shape[2:])
@@ -180,7 +189,7 @@ class ViewFeatures(nn.Module):
   @nn.compact
   def __call__(self, views: Array) -> Array:
     if views.shape[-1] == CAMERA:
-      angles = _angle(views)[..., None] * jnp.arange(1.0, HARMONICS + 1)
+      angles = _multiples(_angle(views), np.arange(1, HARMONICS + 1))
       x = jnp.concatenate([views, jnp.sin(angles), jnp.cos(angles)], axis=-1)
     else:
       x = embed_views(views, FREQUENCIES)
@@ -207,14 +216,21 @@ class Modulation(nn.Module):
 
 
 class Block(nn.Module):
-  """x + Conv(gelu(M(Conv(gelu(M(x)))))), M the modulation; near x at first."""
+  """x + Conv(gelu(M(Conv(gelu(M(x)))))), M the modulation; near x at first.
+
+  With bfloat16 the convolutions compute in it; all else stays float32.
+  """
+
+  bfloat16: bool
 
   @nn.compact
   def __call__(self, x: Array, c: Array | None = None) -> Array:
-    channels = x.shape[-1]
-    y = Conv(channels, 3)(nn.gelu(Modulation()(x, c)))
-    y = Conv(channels, 3, _SMALL)(nn.gelu(Modulation()(y, c)))
-    return x + y
+    y = self._convolve(Modulation()(x, c), KERNEL_INIT)
+    return x + self._convolve(Modulation()(y, c), _SMALL)
+
+  def _convolve(self, x: Array, init: nn.initializers.Initializer) -> Array:
+    y = nn.gelu(x).astype(jnp.bfloat16 if self.bfloat16 else x.dtype)
+    return Conv(x.shape[-1], 3, init)(y).astype(x.dtype)
 
 
 class Encoder(nn.Module):
@@ -224,6 +240,7 @@ class Encoder(nn.Module):
   representation: int
   blocks: int
   rotated: bool
+  bfloat16: bool
 
   @nn.compact
   def __call__(self, frames: Array, views: Array) -> Array:
@@ -231,7 +248,7 @@ class Encoder(nn.Module):
     c = ViewFeatures()(views)
     x = PatchConv(self.width, PATCH)(frames)
     for _ in range(self.blocks):
-      x = Block()(x, c)
+      x = Block(self.bfloat16)(x, c)
     x = Modulation()(x, c)
     if not self.rotated:
       return nn.Dense(self.representation)(x)
@@ -267,8 +284,8 @@ def rotate(x: Array, views: Array, direction: int) -> Array:
   A camera's yaw, or pi t; direction 1 or -1.
   """
   pairs = x.reshape(x.shape[:-1] + (-1, 2))
-  order = np.arange(pairs.shape[-2], dtype=np.float32) % HARMONICS
-  angle = direction * _angle(views)[..., None, None, None] * order
+  order = np.arange(pairs.shape[-2]) % HARMONICS
+  angle = _multiples(_angle(views)[..., None, None], direction * order)
   sin, cos = jnp.sin(angle), jnp.cos(angle)
   a, b = pairs[..., 0], pairs[..., 1]
   turned = jnp.stack([a * cos - b * sin, a * sin + b * cos], axis=-1)
@@ -282,18 +299,25 @@ def _angle(views: Array) -> Array:
   return jnp.pi * views[..., 0]
 
 
+def _multiples(angle: Array, orders: np.ndarray) -> Array:
+  """Angles [...] times each of n numbers: [..., n]."""
+  orders = jnp.asarray(orders, angle.dtype)
+  return angle[..., None] * jnp.expand_dims(orders, range(angle.ndim))
+
+
 class Latent(nn.Module):
   """P_phi(z | r) and Q_psi(z | r, r') in residual steps.
 
-  The state starts from r. In each step a block moves it on, the prior of
-  z_k is read off it, and z_k is added to it; the vector also modulates the
-  next block. What the renderer gets is the last state.
+  The state starts from r. In each step a block moves it on, the prior of z_k is
+  read off it, z_k is added to it, and a few cells tell all others what that
+  makes of them. The renderer gets the last state, and the vectors once more.
   """
 
   width: int
   steps: int
   map_latent: int
   vector_latent: int
+  bfloat16: bool
 
   def setup(self) -> None:
     each = range(self.steps)
@@ -301,15 +325,15 @@ class Latent(nn.Module):
     self.places = Coordinates(self.width)
     self.choices = [Choice(self.width) for _ in each]
     self.features = ViewFeatures()
-    self.blocks = [Block() for _ in each]
+    self.blocks = [Block(self.bfloat16) for _ in each]
     self.priors = [Heads(self.map_latent, self.vector_latent) for _ in each]
     self.map_inputs = [nn.Dense(self.width) for _ in each]
     self.vector_inputs = [Vector(self.width) for _ in each]
-    self.last = Block()
+    self.last = Block(self.bfloat16)
     self.evidence = nn.Dense(self.width)
-    self.evidence_block = Block()
+    self.evidence_block = Block(self.bfloat16)
     self.joins = [nn.Dense(self.width) for _ in each]
-    self.posterior_blocks = [Block() for _ in each]
+    self.posterior_blocks = [Block(self.bfloat16) for _ in each]
     self.posteriors = [Heads(self.map_latent, self.vector_latent) for _ in each]
 
   def sample_prior(
@@ -351,6 +375,8 @@ class Latent(nn.Module):
     e = normalize(self.evidence_block(self.evidence(e), c))
     steps = []
     h = self._start(r)
+    # Of every sample, or target: so that all steps have as many densities.
+    h = jnp.broadcast_to(h, noise.vector.shape[:-2] + h.shape[-3:])
     for k in range(self.steps):
       h = self.blocks[k](h, c)
       prior = _normals(*self.priors[k](h))
@@ -418,8 +444,13 @@ class Heads(nn.Module):
     pooled = jnp.concatenate(
       [jnp.mean(h, axis=(-3, -2)), jnp.max(h, axis=(-3, -2))], axis=-1
     )
-    maps = nn.Dense(2 * self.map_latent, kernel_init=_ZEROS)(h)  # 0: none
-    vectors = nn.Dense(2 * self.vector_latent, kernel_init=_ZEROS)(pooled)
+    if self.map_latent:
+      maps = nn.Dense(2 * self.map_latent, kernel_init=_ZEROS, name='map')(h)
+    else:  # no parameters of no size, which cannot be saved
+      maps = h[..., :0]
+    vectors = nn.Dense(
+      2 * self.vector_latent, kernel_init=_ZEROS, name='vector'
+    )(pooled)
     halves = [jnp.split(x, 2, axis=-1) for x in (maps, vectors)]
     first, second = zip(*halves, strict=True)
     return LatentParts(*first), LatentParts(*second)
@@ -476,6 +507,7 @@ class Renderer(nn.Module):
   representation: int
   blocks: int
   rotated: bool
+  bfloat16: bool
 
   @nn.compact
   def __call__(
@@ -505,7 +537,7 @@ class Renderer(nn.Module):
     x = x + Coordinates(self.width)(x)
     x = jnp.broadcast_to(x, views.shape[:2] + x.shape[2:])
     for _ in range(self.blocks):
-      x = Block()(x, c)
+      x = Block(self.bfloat16)(x, c)
     y = Modulation()(x, c)
     hidden = nn.gelu(nn.Dense(4 * self.width)(y))
     # Black at first, as in the paper's renderer.

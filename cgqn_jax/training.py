@@ -124,9 +124,10 @@ def make_update(model: Any, config: ConfigDict) -> Update:
     params = optax.apply_updates(state.params, updates)
     ema_params = state.ema_params
     if ema_params is not None:
-      ema_params = optax.incremental_update(
-        params, ema_params, 1 - config.ema_decay
-      )
+      # Faster at first, or fresh parameters would stay in it for thousands.
+      step_now = state.step.astype(jnp.float32)
+      weight = jnp.maximum(1 - config.ema_decay, 9 / (10 + step_now))
+      ema_params = optax.incremental_update(params, ema_params, weight)
     metrics = metrics | {
       'gradient_norm': optax.tree.norm(grads),
       'update_norm': optax.tree.norm(updates),

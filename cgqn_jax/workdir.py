@@ -30,6 +30,7 @@ FREE_FIELDS = (
   'log_every',
   'picture_every',
   'validate_every',
+  'validation_best_of',
 )
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 _ABSENT = 'absent'

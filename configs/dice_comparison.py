@@ -49,7 +49,7 @@ def get_config(arg: str = '') -> ConfigDict:
   preset = config_lib.parse_arguments(file, arg, _ARGUMENTS)['preset']
   config = experiment.base(preset, 'configs/dice.py')
   for name in MODELS:
-    arguments = f'preset={preset},model={name}'
+    arguments = f'preset={preset},model={name},networks=draw'
     config.models[name] = experiment.model(arguments, '', _TRIALS[preset])
   config.trials.metric = 'negative_elbo'
   config.compared = ','.join(MODELS)

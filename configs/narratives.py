@@ -7,6 +7,8 @@ r"""Narratives of 2D shapes (paper, section 4.1 and appendix B).
       the residual networks, 32x32 on a CPU.
   ... :preset=smoke
       seconds; shows that everything runs, learns nothing worth a look.
+  ... :preset=accelerator
+      the residual networks at 64x64, in bfloat16.
   ... :networks=draw
       the paper's networks in any preset, or `networks=residual`.
   ... :model=gqn
@@ -26,7 +28,7 @@ from cgqn_jax import config as config_lib
 from cgqn_jax.simulators.narratives import NARRATIVES
 
 _ARGUMENTS = {
-  'preset': config_lib.PRESETS,
+  'preset': config_lib.LEARNING_PRESETS,
   'narrative': tuple(NARRATIVES),
   'model': ('cgqn', 'gqn', 'sssm', 'sv2p', 'cdna'),
   'size': ('preset', 'S', 'M', 'L'),  # by default the preset's own
@@ -65,16 +67,14 @@ def get_config(arg: str = '') -> ConfigDict:
 
 def _networks(args: dict[str, str]) -> str:
   """The family that the arguments mean."""
-  paper_only = args['size'] != 'preset' or args['model'] not in ('cgqn', 'gqn')
-  if args['networks'] == 'preset':
-    small = args['preset'] == 'small' and not paper_only
-    return 'residual' if small else 'draw'
-  if args['networks'] == 'residual' and paper_only:
+  if args['size'] == 'preset' and args['model'] in ('cgqn', 'gqn'):
+    return config_lib.networks(args['preset'], args['networks'])
+  if args['networks'] == 'residual' or args['preset'] == 'accelerator':
     raise ValueError(
-      'configs/narratives.py: networks=residual goes with model=cgqn or gqn '
-      "and without size, which is one of the paper's networks"
+      'configs/narratives.py: the residual networks, which preset=accelerator '
+      'has too, are of model=cgqn and gqn, and have no size'
     )
-  return args['networks']
+  return 'draw'
 
 
 def paper(config: ConfigDict, narrative: str) -> None:
@@ -102,34 +102,31 @@ def paper(config: ConfigDict, narrative: str) -> None:
 
 
 def residual(config: ConfigDict, preset: str) -> None:
-  """The residual networks; docs/learning.md says how this was found."""
-  reaction = config.data.num_frames <= 12
-  config_lib.residual(config)
-  config.num_steps = 50_000
-  config.data.num_targets = 6 if reaction else 8
-  if reaction:
-    # Two of the frames before the reaction, or up to two of any.
-    config.data.context_window = 6
-    config.data.any_context_share = 0.3
-  else:
-    config.data.any_context_share = 0.2
+  """The residual networks."""
+  config_lib.residual(config, preset)
+  reaction = config.data.context_window == config.data.num_frames
+  config.data.num_targets = 6
+  config.num_rendered = 4
+  # Two of the frames before the reaction, or three to six of the first six;
+  # else up to as many of any.
+  config.data.context_window = 6
+  config.data.any_context_share = 0.2
+  # A new color is said by the vector alone; a way past many shapes by a map.
+  config.model.map_latent = 0 if reaction else 2
   # At first what the latent tells is cheap, or it dies before the renderer can
   # draw what it would tell; in the end the bound is the ELBO.
-  if reaction:
-    config.kl_weight = config_lib.levels(
-      (0, 40_000, 100_000), (0.3, 0.3, 1.0), 'linear'
-    )
-  else:
-    config.kl_weight = config_lib.levels(
-      (0, 120_000, 280_000), (0.1, 0.1, 1.0), 'linear'
-    )
+  config.kl_weight = config_lib.levels(
+    (0, 40_000, 120_000), (0.3, 0.3, 1.0), 'linear'
+  )
   config.pixel_variance = config_lib.levels(
     (0, 200_000, 360_000), (0.3, 0.3, 0.1), 'linear'
   )
+  if preset != 'smoke':
+    config.num_steps = 24_000
 
 
 def small(config: ConfigDict) -> None:
-  """32x32, for a CPU."""
+  """The paper's networks at 32x32, for a CPU."""
   config_lib.small(config)
   config.num_steps = 6_000
   config.data.min_context = min(3, config.data.min_context)

@@ -8,6 +8,8 @@ r"""The public GQN datasets (Eslami et al., 2018): rooms, objects and mazes.
       32x32 on a CPU.
   ... :preset=smoke
       seconds, on the first file alone; learns nothing worth a look.
+  ... :networks=residual
+      blocks modulated by the camera instead of the paper's networks.
   ... :model=gqn
       the baseline with a latent for each target, otherwise the same.
 
@@ -49,11 +51,12 @@ _ARGUMENTS = {
   'preset': config_lib.PRESETS,
   'rooms': tuple(ROOMS),
   'model': ('cgqn', 'gqn'),
+  'networks': config_lib.NETWORKS,
 }
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """The config of `preset=...,rooms=...,model=...`."""
+  """The config of `preset=...,rooms=...,model=...,networks=...`."""
   args = config_lib.parse_arguments('configs/rooms.py', arg, _ARGUMENTS)
   config = config_lib.base('rooms', args['preset'], args['model'])
   paper(config, args['rooms'])
@@ -61,6 +64,8 @@ def get_config(arg: str = '') -> ConfigDict:
     small(config)
   if args['preset'] == 'smoke':
     config_lib.smoke(config)
+  if args['networks'] == 'residual':
+    config_lib.residual(config, args['preset'])
   return config.lock()
 
 

@@ -85,6 +85,7 @@ def train(config: ConfigDict, workdirs: Mapping[int, str]) -> None:
   parallel.check_batch_size(config.batch_size)
   data.check_protocol(config)
   model = models.build(config)
+  training.make_optimizer(config)  # what is none leaves no folder behind
   ensure_dataset(config)
   sources.open_source(config, 'train')
   first = parallel.is_first_process()
@@ -178,6 +179,7 @@ def _run(
             notes = None
             if validate:
               notes = validation.loss(params, its.seed)
+              notes |= validation.best_of(params, its.seed)
               logs[i].scalars(step, notes, split='validation')
             if draw:
               picture = validation.picture(params, its.seed)

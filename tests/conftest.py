@@ -42,8 +42,10 @@ jax.config.update('jax_compilation_cache_dir', str(_CACHE))
 # Shorter compilations cost less than the file would.
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
-from cgqn_jax import models  # noqa: E402
-from cgqn_jax.types import Batch, Scene  # noqa: E402
+from cgqn_jax import config as config_lib  # noqa: E402
+from cgqn_jax import data, models, training  # noqa: E402
+from cgqn_jax.parallel import AXIS  # noqa: E402
+from cgqn_jax.types import Batch, Scene, TrainState  # noqa: E402
 from configs import dice, narratives  # noqa: E402
 
 _TINY = {
@@ -56,6 +58,17 @@ _TINY = {
   'kernel': 3,
   'encoder_widths': (4, 5, 6, 6),
 }
+_TINY_RESIDUAL = {
+  'width': 8,
+  'representation': 8,
+  'encoder_blocks': 1,
+  'renderer_blocks': 1,
+  'latent_steps': 2,
+  'map_latent': 2,
+  'vector_latent': 3,
+  'rotated': True,
+  'bfloat16': False,
+}
 
 
 def _tiny(config: ConfigDict, model: dict[str, Any]) -> ConfigDict:
@@ -64,10 +77,21 @@ def _tiny(config: ConfigDict, model: dict[str, Any]) -> ConfigDict:
   config.batch_size = 4
   config.data.source = 'simulator'
   config.data.frame_size = 16
-  if config.model.name in models.JUMPY:
+  if config.model.get('networks') == 'residual':
+    _tiny_residual(config)
+  elif config.model.name in models.JUMPY:
     config.model.update(_TINY)
   config.model.update(model)
   return config
+
+
+def _tiny_residual(config: ConfigDict) -> None:
+  """All targets rendered, and schedules that no preset can change."""
+  config.model.update(_TINY_RESIDUAL)
+  config.num_rendered = 0
+  levels = config_lib.levels
+  config.kl_weight = levels((0, 100_000), (0.2, 1.0), 'linear')
+  config.pixel_variance = levels((0, 100_000), (2.0, 0.5), 'linear')
 
 
 @pytest.fixture(scope='session')
@@ -105,6 +129,36 @@ def make_params() -> Callable[[Any], Any]:
     return jax.tree.map(draw, shapes)
 
   return make
+
+
+@pytest.fixture(scope='session')
+def update_once(make_params: Callable) -> Callable[[ConfigDict], Any]:
+  """Makes the first update of a config's training, by Adam; its metrics."""
+
+  def run(config: ConfigDict) -> Any:
+    config.optimizer.name = 'adam'
+    config.learning_rate = config_lib.levels((0,), (1e-3,), 'constant')
+    model = models.build(config)
+    params = make_params(model)
+    opt_state = training.make_optimizer(config).init(params)
+    state = TrainState(np.zeros((), np.int32), params, opt_state, params)
+    batch = next(data.training_batches(config))
+    update = jax.vmap(
+      training.make_update(model, config),
+      axis_name=AXIS,
+      in_axes=(None, 0),
+      out_axes=(None, None),
+    )
+    state, metrics = jax.device_get(
+      jax.jit(update)(state, jax.tree.map(lambda x: x[None], batch))
+    )
+    for old, new in zip(
+      jax.tree.leaves(params), jax.tree.leaves(state.params), strict=True
+    ):
+      assert np.isfinite(new).all() and np.any(new != old)
+    return metrics
+
+  return run
 
 
 @pytest.fixture(scope='session')

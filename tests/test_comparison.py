@@ -31,8 +31,8 @@ def test_runs_differ_in_model_seed_and_the_last_variance_alone(small):
     '--config.pixel_variance.values=0.04,0.005,0.02',
   }
   assert one ^ set(runs[1].flags) == {
-    '--config=configs/dice.py:preset=small,model=cgqn',
-    '--config=configs/dice.py:preset=small,model=gqn',
+    '--config=configs/dice.py:preset=small,model=cgqn,networks=draw',
+    '--config=configs/dice.py:preset=small,model=gqn,networks=draw',
   }
   assert one ^ set(runs[4].flags) == {'--config.seed=0', '--config.seed=1'}
   # 1,500 updates at 8 points: the last checkpoint is that of the end.

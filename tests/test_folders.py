@@ -123,6 +123,15 @@ def test_poses_in_any_order_and_dress(posed, tmp_path):
   np.testing.assert_allclose(video.views, expected_cameras(range(6)), atol=1e-6)
 
 
+@pytest.mark.parametrize('kind', ['folder', 'posed'])
+def test_residual_networks_train_on_it(request, make_config, update_once, kind):
+  config = make_config('networks=residual')
+  config.data = request.getfixturevalue(kind).data
+  metrics = update_once(config)
+  assert metrics['skipped'] == 0 and np.isfinite(metrics['loss'])
+  assert metrics['kl'] > 1 and 0.01 < metrics['mse'] < 10
+
+
 @pytest.mark.parametrize('width', [5, 7])
 def test_cameras_in_an_npz(posed, tmp_path, width):
   """Poses become cameras; cameras stay."""

@@ -6,11 +6,22 @@ import numpy as np
 import pytest
 
 from cgqn_jax import models, objective
+from cgqn_jax.config import NETWORKS
 from cgqn_jax.gqn import GQN
 from cgqn_jax.types import Scene
 
 KEY = jax.random.key(7)
 CLOSE = {'rtol': 1e-5, 'atol': 1e-5}
+
+
+@pytest.fixture(scope='module', params=NETWORKS)
+def model(request, make_config):
+  return models.build(make_config(f'networks={request.param}'))
+
+
+@pytest.fixture(scope='module')
+def params(model, make_params):
+  return make_params(model)
 
 
 @pytest.fixture(scope='module')
@@ -68,7 +79,10 @@ def test_divergence_of_copies(model, gqn, params, batch):
 
   @jax.jit
   def divergence(batch):
-    per_target = jnp.repeat(noise[:, None], batch.target_mask.shape[1], axis=1)
+    count = batch.target_mask.shape[1]
+    per_target = jax.tree.map(
+      lambda x: jnp.repeat(x[:, None], count, axis=1), noise
+    )
     each = gqn._apply('bound_each', params, batch, per_target)
     whole = gqn._apply('bound', params, batch, noise, batch.target.views)
     return [
@@ -141,16 +155,20 @@ def test_parts_compose(gqn, params, batch):
   np.testing.assert_allclose(kl[0].sum(-1), divergence, rtol=1e-5)
 
 
-def test_prior_and_posterior_see_the_query(make_config, make_params, batch):
+@pytest.mark.parametrize('family', NETWORKS)
+def test_prior_and_posterior_see_the_query(
+  make_config, make_params, batch, family
+):
   """A query moves its latent, through both nets; other queries do not."""
-  config = make_config('model=gqn')
+  config = make_config(f'model=gqn,networks={family}')
   assert config.model.latent_sees_query
   gqn = models.build(config)
   params = make_params(gqn)
-  # encoding 5, latent 2, hidden 4, one view channel; the posterior sees 4 more.
-  draws = params['draw']
-  assert draws['prior_lstm']['kernel'].shape == (3, 3, 12, 16)
-  assert draws['posterior_lstm']['kernel'].shape == (3, 3, 16, 16)
+  if family == 'draw':
+    # Encoding 5, latent 2, hidden 4, a view channel; the posterior sees 4 more.
+    draws = params['draw']
+    assert draws['prior_lstm']['kernel'].shape == (3, 3, 12, 16)
+    assert draws['posterior_lstm']['kernel'].shape == (3, 3, 16, 16)
 
   @jax.jit
   def latents(views):
@@ -158,14 +176,14 @@ def test_prior_and_posterior_see_the_query(make_config, make_params, batch):
     targets = Scene(batch.target.frames, views)
     sampled = gqn.prior(params, KEY, r, views)
     inferred, kl = gqn.posterior(params, KEY, r, targets)
-    return sampled.z[0], inferred.z[0], kl[0]
+    return jax.tree.leaves((sampled.z, inferred.z, kl))
 
   views = batch.target.views
   plain = latents(views)
   moved = views.copy()  # jit may still be reading the views themselves
   moved[:, 1] += 0.5
   for a, b in zip(plain, latents(moved), strict=True):
-    difference = np.abs(a - b).reshape((3, 3, -1)).max(-1)
+    difference = np.abs(a - b)[0].reshape((3, 3, -1)).max(-1)
     assert difference[:, 1].min() > 1e-4
     assert difference[:, [0, 2]].max() == 0
 

@@ -6,7 +6,8 @@ from ml_collections import ConfigDict
 import numpy as np
 import pytest
 
-from cgqn_jax import data, gqn_records, sources
+from cgqn_jax import data, gqn_records, models, sources
+from cgqn_jax.residual import ResidualNetworks
 from configs import rooms
 from tests.gqn_files import (
   assert_shows,
@@ -104,6 +105,22 @@ def test_batches(released):
     assert_shows(batch.target.frames[b, 0], int(number), view)
   whole = data.whole_scenes(config, 'test', [2, 0])
   assert whole.views[:, 0, 0].tolist() == [2, 0]
+
+
+def test_residual_networks_train_on_it(released, make_config, update_once):
+  config = make_config('networks=residual')
+  config.data = configured(
+    released, num_frames=4, context_window=4, max_context=3, num_targets=2
+  ).data
+  metrics = update_once(config)
+  assert metrics['skipped'] == 0 and np.isfinite(metrics['loss'])
+  assert metrics['kl'] > 1 and 0.01 < metrics['mse'] < 10
+
+
+def test_residual_networks_of_a_config():
+  model = models.build(rooms.get_config('networks=residual'))
+  assert isinstance(model.networks, ResidualNetworks)
+  assert model.networks.view_size == 7
 
 
 @pytest.mark.parametrize('name', rooms.ROOMS)

@@ -1,9 +1,11 @@
 """Models by name: their sizes, and configs that make none."""
 
 import jax
+import numpy as np
 import pytest
 
 from cgqn_jax import data, models
+from cgqn_jax.residual import ResidualNetworks
 from configs import dice, narratives
 
 
@@ -54,6 +56,37 @@ def test_number_of_parameters_of_configs(config, count):
   assert config.optimizer.clip_norm == clip
 
 
+@pytest.mark.parametrize(
+  ('arg', 'family'),
+  [
+    ('', 'draw'),
+    ('preset=smoke', 'draw'),
+    ('preset=small', 'residual'),
+    ('preset=small,model=gqn', 'residual'),
+    ('preset=small,networks=draw', 'draw'),
+    ('preset=small,size=S', 'draw'),
+    ('model=gqn,networks=residual', 'residual'),
+    ('preset=accelerator', 'residual'),
+    ('preset=small,model=sv2p', None),
+  ],
+)
+def test_networks_of_a_config(arg, family):
+  config = narratives.get_config(arg)
+  assert config.model.get('networks') == family
+  assert config.optimizer.name == ('muon' if family == 'residual' else 'adam')
+  networks = models.build(config).networks
+  assert isinstance(networks, ResidualNetworks) == (family == 'residual')
+
+
+@pytest.mark.parametrize('of', ['size=S', 'model=sv2p'])
+def test_other_models_and_sizes_are_not_residual(of):
+  message = 'the residual networks, .* are of model=cgqn and gqn, and have no'
+  for residual in ('networks=residual', 'preset=accelerator'):
+    with pytest.raises(ValueError, match=message) as error:
+      narratives.get_config(f'{residual},{of}')
+    assert '\n' not in str(error.value)
+
+
 @pytest.mark.parametrize('name', models.SEQUENTIAL)
 def test_sequential_models_want_sequences(name):
   config = narratives.get_config(f'preset=smoke,model={name}')
@@ -75,6 +108,7 @@ def size(config):
   ('change', 'message'),
   [
     ({'model.name': 'gan'}, "model.name is 'gan'.* cgqn, gqn"),
+    ({'model.networks': 'deep'}, "model.networks is 'deep'.* 'residual'"),
     ({'model.latent_sees_query': True}, 'latent_sees_query is on'),
     ({'data.frame_size': 30}, 'data.frame_size is 30.* multiple of 8'),
     ({'data.frame_size': 0}, 'data.frame_size is 0'),
@@ -88,3 +122,18 @@ def test_errors_of_a_config(make_config, change, message):
   config.update_from_flattened_dict(change)
   with pytest.raises(ValueError, match=message):
     models.build(config)
+
+
+def test_shipped_weights_are_found_by_name(tmp_path, monkeypatch):
+  name = 'traveling_salesman'
+  assert models.find(name) == models.WEIGHTS / name
+  model, params, config = models.load(name)
+  assert config.data.config == name and config.model.name == 'cgqn'
+  expected = jax.eval_shape(model.init, jax.random.key(0))
+  assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, expected)
+  # A folder of that name in the current one goes first.
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / name).mkdir()
+  assert models.find(name).resolve() == tmp_path / name
+  with pytest.raises(ValueError, match='weights are .*traveling_salesman'):
+    models.find('nowhere')

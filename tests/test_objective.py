@@ -150,6 +150,30 @@ def test_constant_schedule():
   assert double(199_999) == 2.0 and double(200_000) == np.float32(0.2)
 
 
+def test_cosine_schedule():
+  """Half a wave up and half a wave down: flat at all three ends."""
+  boundaries, values = (0, 100_000, 400_000), (0.0, 1.0, 0.2)
+  schedule = objective.schedule(boundaries, values, 'cosine', 400_000)
+  for step, value in [
+    (0, 0.0), (25_000, 0.1464466), (50_000, 0.5), (100_000, 1.0),
+    (175_000, 1 - 0.8 * 0.1464466), (250_000, 0.6), (400_000, 0.2),
+    (500_000, 0.2),
+  ]:  # fmt: skip
+    actual = schedule(jnp.int32(step))
+    np.testing.assert_allclose(actual, value, rtol=1e-5, atol=1e-7)
+  # A hundredth of the way is a four-thousandth of the height.
+  for step, end, height in [
+    (1_000, 0.0, 1.0), (99_000, 1.0, 1.0), (103_000, 1.0, 0.8),
+    (397_000, 0.2, 0.8),
+  ]:  # fmt: skip
+    moved = abs(schedule(step) - end)
+    np.testing.assert_allclose(moved, 2.467e-4 * height, rtol=2e-3)
+  short = objective.schedule(boundaries, values, 'cosine', 4_000)
+  np.testing.assert_allclose(short(250), schedule(25_000), rtol=1e-5)
+  alone = objective.schedule((0,), (0.3,), 'cosine', 4_000)
+  assert alone(0) == alone(4_000) == np.float32(0.3)
+
+
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [

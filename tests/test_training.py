@@ -103,16 +103,27 @@ def test_one_bad_update_does_not_hinder_the_next(config):
 def test_average_of_the_parameters(config):
   rows = run_stub(config, lambda w, batch, step: w**2 + batch)
   average = 1.0
-  for state, _ in rows[1:]:
-    average = 0.9 * average + 0.1 * float(state.params['weight'])
+  for n, (state, _) in enumerate(rows[1:]):
+    weight = max(0.1, 9 / (10 + n))
+    average += weight * (float(state.params['weight']) - average)
     np.testing.assert_allclose(state.ema_params['weight'], average, rtol=1e-6)
     assert training.evaluation_params(state) is state.ema_params
-  assert abs(average - float(rows[-1][0].params['weight'])) > 5e-4
+  assert abs(average - float(rows[-1][0].params['weight'])) > 5e-5
   off = ConfigDict(config)
   off.ema_decay = 0.0
   state = run_stub(off, lambda w, batch, step: w**2 + batch)[-1][0]
   assert state.ema_params is None
   assert training.evaluation_params(state) is state.params
+
+
+def test_an_unknown_optimizer_is_refused(config):
+  config = config.copy_and_resolve_references()
+  config.optimizer.name = 'sgd'
+  with pytest.raises(ValueError) as error:
+    training.make_optimizer(config)
+  assert str(error.value) == (
+    "optimizer.name is 'sgd'; it must be 'adam' or 'muon'"
+  )
 
 
 def test_learning_rate_and_clip(config):

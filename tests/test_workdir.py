@@ -5,7 +5,10 @@ import json
 from ml_collections import ConfigDict
 import pytest
 
+from cgqn_jax.config import upgraded
 from cgqn_jax.workdir import open_workdir, read_workdir
+from configs import narratives
+from tests import golden_numbers
 
 
 def make_config() -> ConfigDict:
@@ -58,6 +61,54 @@ def test_free_fields_may_change(tmp_path):
   assert read_workdir(path).log_every == 10
   open_workdir(path, other)
   assert read_workdir(path).log_every == 1
+
+
+@pytest.mark.parametrize(
+  'path',
+  sorted((golden_numbers.FIXTURES / 'configs').glob('*.json')),
+  ids=lambda path: path.stem,
+)
+def test_configs_of_old_runs_are_brought_up_to_date(path):
+  """They are of the paper's networks, trained with Adam; nothing else is new.
+
+  A sequential model has no such field.
+  """
+  old = json.loads(path.read_text('utf-8'))
+  assert 'networks' not in old['model'] and 'name' not in old['optimizer']
+  before = json.dumps(old)
+  new = upgraded(old)
+  assert json.dumps(old) == before
+  assert new['optimizer'].pop('name') == 'adam'
+  if old['model']['name'] in ('cgqn', 'gqn'):
+    assert new['model'].pop('networks') == 'draw'
+  assert new == old
+
+
+def test_what_a_config_says_is_kept():
+  fields = {
+    'model': {'name': 'gqn', 'networks': 'residual'},
+    'optimizer': {'name': 'muon'},
+  }
+  assert upgraded(fields) == fields
+  assert upgraded({'of': 'another program'}) == {'of': 'another program'}
+
+
+def test_an_old_run_is_resumed_as_what_it_was(tmp_path):
+  """By draw and Adam, and by nothing else."""
+  config = narratives.get_config('preset=smoke')
+  path = open_workdir(tmp_path, config)
+  new = (path / 'config.json').read_text()
+  old = json.loads(new)
+  del old['model']['networks'], old['optimizer']['name']
+  (path / 'config.json').write_text(json.dumps(old))
+  assert read_workdir(path).to_dict() == config.to_dict()
+  other = config.copy_and_resolve_references()
+  other.optimizer.name = 'muon'
+  message = "optimizer.name is 'adam' there and 'muon' here"
+  with pytest.raises(ValueError, match=message):
+    open_workdir(path, other)
+  open_workdir(path, config)
+  assert (path / 'config.json').read_text() == new
 
 
 def test_foreign_and_missing_folders(tmp_path):

@@ -33,6 +33,15 @@ TINY = (
   '--config.model.nf_dec=4',
 )
 
+# The same of residual networks; an update renders one of the two targets.
+RESIDUAL = (
+  '--config=configs/narratives.py:preset=smoke,networks=residual',
+  *(flag for flag in TINY[1:] if not flag.startswith('--config.model.')),
+  '--config.num_rendered=1',
+  '--config.model.map_latent=2',
+  '--config.model.representation=8',
+)
+
 # Imports once, then forks a process for each command line: JAX starts its
 # threads only when it computes. What runs is the whole program, from its
 # flags to its exit code.
@@ -111,8 +120,17 @@ def programs(tmp_path_factory) -> Callable[[list], list[Done]]:
 @pytest.fixture(scope='session')
 def finished(tmp_path_factory) -> pathlib.Path:
   """The workdir of an uninterrupted run."""
-  workdir = tmp_path_factory.mktemp('runs') / 'finished'
-  command = [sys.executable, 'experiments/train.py', *TINY]
+  return _trained(tmp_path_factory.mktemp('runs') / 'finished', TINY)
+
+
+@pytest.fixture(scope='session')
+def finished_residual(tmp_path_factory) -> pathlib.Path:
+  """The same of residual networks."""
+  return _trained(tmp_path_factory.mktemp('runs') / 'residual', RESIDUAL)
+
+
+def _trained(workdir: pathlib.Path, flags: tuple[str, ...]) -> pathlib.Path:
+  command = [sys.executable, 'experiments/train.py', *flags]
   done = subprocess.run(
     [*command, f'--workdir={workdir}'],
     env=environment(),
@@ -127,6 +145,11 @@ def finished(tmp_path_factory) -> pathlib.Path:
 @pytest.fixture(scope='session')
 def tiny() -> tuple[str, ...]:
   return TINY
+
+
+@pytest.fixture(scope='session')
+def tiny_residual() -> tuple[str, ...]:
+  return RESIDUAL
 
 
 @pytest.fixture(scope='session')
