@@ -50,7 +50,7 @@ test-slow: $(VENV)/installed
 	XLA_FLAGS= $(BIN)/python -m pytest -q -m slow --durations=0
 
 sample: $(VENV)/installed
-	@for name in color_reaction; do \
+	@for name in color_reaction traveling_salesman; do \
 	  for suffix in png gif; do \
 	    $(BIN)/python experiments/sample.py --workdir=$$name --source=simulator \
 	      --scenes=0:3 --out=samples/$$name.$$suffix || exit 1; \

@@ -415,7 +415,8 @@ class Choice(nn.Module):
   def __call__(self, h: Array) -> Array:
     """h [..., h, w, C] -> [..., 1, 1, F]."""
     cells = normalize(h).reshape(h.shape[:-3] + (-1, h.shape[-1]))
-    weights = jax.nn.softmax(nn.Dense(self.heads)(cells), axis=-2)
+    scores = nn.Dense(self.heads, use_bias=False)(cells)
+    weights = jax.nn.softmax(scores, axis=-2)
     pooled = jnp.einsum('...nm,...nc->...mc', weights, cells)
     pooled = pooled.reshape(pooled.shape[:-2] + (-1,))
     return nn.Dense(self.features)(pooled)[..., None, None, :]

@@ -50,7 +50,7 @@ def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
 def _muon(
   learning_rate: optax.Schedule, options: ConfigDict
 ) -> optax.GradientTransformation:
-  """Muon for kernels, Adam at a fifth of the rate for everything else.
+  """Muon for kernels; for all else Adam, with Nesterov, at a fifth of the rate.
 
   A kernel of k x k is a matrix [k k I, O]. Those of more than _MUON_SIZE
   numbers, or with a side of at most 8, are Adam's: to make them orthogonal
