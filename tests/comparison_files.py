@@ -129,7 +129,9 @@ def experiment(
   unfinished: tuple[str, ...] = (),
 ) -> list[experiment_lib.Run]:
   """All runs of a config finished, but for some; seed 0 validates best."""
-  values = dice.get_config('preset=small,networks=draw').pixel_variance['values']
+  values = dice.get_config('preset=small,networks=draw').pixel_variance[
+    'values'
+  ]
   values = dict.fromkeys(config.models, values)
   runs = experiment_lib.runs(config, values)
   for run in runs:

@@ -123,7 +123,9 @@ def test_poses_in_any_order_and_dress(posed, tmp_path):
   np.testing.assert_allclose(video.views, expected_cameras(range(6)), atol=1e-6)
 
 
-@pytest.mark.parametrize('kind', ['folder', 'posed'])
+@pytest.mark.parametrize(
+  'kind', ['folder', pytest.param('posed', marks=pytest.mark.slow)]
+)
 def test_residual_networks_train_on_it(request, make_config, update_once, kind):
   config = make_config('networks=residual')
   config.data = request.getfixturevalue(kind).data

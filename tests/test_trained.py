@@ -78,7 +78,7 @@ HELD_OUT = {
 def settings(model, overrides):
   """The flags of a config; CDNA, which has no latent, needs one future."""
   story = 'greedy_salesman' if model == 'cdna' else 'traveling_salesman'
-  arguments = f'preset=small,model={model},narrative={story}'
+  arguments = f'preset=small,model={model},narrative={story},networks=draw'
   return [
     f'--config=configs/narratives.py:{arguments}',
     '--config.data.source=simulator',

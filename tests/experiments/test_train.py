@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from cgqn_jax import models
-from cgqn_jax.config import NETWORKS
 from cgqn_jax.workdir import read_workdir
 from tests.trained_files import restore, rows
 
@@ -43,7 +42,10 @@ def contents(folder: pathlib.Path) -> dict[str, bytes]:
   return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
 
-@pytest.fixture(scope='module', params=NETWORKS)
+@pytest.fixture(
+  scope='module',
+  params=['draw', pytest.param('residual', marks=pytest.mark.slow)],
+)
 def runs(request, tmp_path_factory, env) -> tuple[pathlib.Path, ...]:
   """An uninterrupted run, and one killed at update 6 and started again."""
   suffix = '' if request.param == 'draw' else '_residual'
