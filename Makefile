@@ -1,6 +1,6 @@
 # make demo     a bare clone -> dataset, training, evaluation, pictures
 # make test     installs what the tests need and runs them
-# make sample   futures from the weights that the repository ships
+# make sample   futures from the weights that the repository ships: samples/
 # make test-slow    trainings to a level, two to three hours
 # make lint, make clean
 
@@ -29,7 +29,7 @@ $(VENV)/installed: setup.py requirements.txt
 demo: $(VENV)/installed
 	@echo '== 1/4 Dataset: Color Reaction at 32x32, 100,000 videos: about 1 minute'
 	$(BIN)/python datasets/build.py narratives --config=color_reaction_32
-	@echo '== 2/4 Training on the CPU: about 12 minutes; the same command resumes'
+	@echo '== 2/4 Training on the CPU: about 10 minutes; the same command resumes'
 	$(BIN)/python experiments/train.py --config=$(CONFIG) \
 	  --config.num_steps=4000 --workdir=$(DEMO)
 	@echo '== 3/4 Evaluation on the test split: about 2 minutes'
@@ -39,8 +39,8 @@ demo: $(VENV)/installed
 	$(BIN)/python experiments/sample.py --workdir=$(DEMO) --step=latest \
 	  --scenes=0:3 --out=$(DEMO)/futures.gif
 	$(BIN)/python experiments/sample.py --workdir=$(DEMO) --step=latest \
-	  --context=7,11 --out=$(DEMO)/backwards.png
-	@echo 'Look at $(DEMO)/futures.gif, $(DEMO)/backwards.png and $(DEMO)/eval/samples.png;'
+	  --scenes=0:3 --out=$(DEMO)/futures.png
+	@echo 'Look at $(DEMO)/futures.gif, $(DEMO)/futures.png and $(DEMO)/eval/samples.png;'
 	@echo 'the numbers are in $(DEMO)/eval/metrics.json.'
 
 test: $(VENV)/installed
