@@ -108,7 +108,7 @@ def base(dataset: str, preset: str, model: str) -> ConfigDict:
 
 def upgraded(fields: dict[str, Any]) -> dict[str, Any]:
   """A config.json of an earlier version, with what it did not yet say."""
-  fields = {name: value for name, value in fields.items()}
+  fields = dict(fields)
   if fields.get('model', {}).get('name') in ('cgqn', 'gqn'):
     fields['model'] = {'networks': 'draw'} | fields['model']
   if 'optimizer' in fields:

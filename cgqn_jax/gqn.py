@@ -100,12 +100,10 @@ class GQN(CGQN):
     )
     return self.render(params, latent, views)
 
-  def _inputs(
-    self, key: Array, batch: Batch, shown: Batch | None = None
-  ) -> tuple[Any, ...]:
-    batch = batch if shown is None else shown  # what is not drawn is not seen
-    keys = self._keys(key, batch.target.views, 1, batch.example_id)[0]
-    return batch, self._noise(keys)
+  def _inputs(self, key: Array, batch: Batch, shown: Batch) -> tuple[Any, ...]:
+    del batch  # what is not drawn is not seen
+    keys = self._keys(key, shown.target.views, 1, shown.example_id)[0]
+    return shown, self._noise(keys)
 
   def _keys(
     self,

@@ -66,9 +66,8 @@ class CGQN:
     batch = Batch(
       scene, mask, scene, mask, jnp.ones((1,)), jnp.zeros((1,), jnp.int32)
     )
-    return net.init(key, *self._inputs(key, batch), method=self._bound_name)[
-      'params'
-    ]
+    inputs = self._inputs(key, batch, batch)
+    return net.init(key, *inputs, method=self._bound_name)['params']
 
   def encode(self, params: Params, scene: Scene, mask: Array) -> Array:
     """Sum of the representations of the frames that `mask` marks.
@@ -210,16 +209,13 @@ class CGQN:
     self, params: Params, key: Array, batch: Batch, shown: Batch | None = None
   ):
     """The targets of `shown` as the posterior of `batch` has them, z, q, p."""
-    inputs = self._inputs(key, batch, shown)
+    inputs = self._inputs(key, batch, batch if shown is None else shown)
     return self._apply(self._bound_name, params, *inputs)
 
-  def _inputs(
-    self, key: Array, batch: Batch, shown: Batch | None = None
-  ) -> tuple[Any, ...]:
+  def _inputs(self, key: Array, batch: Batch, shown: Batch) -> tuple[Any, ...]:
     """What the networks' bound takes."""
     noise = self._noise(sample_keys(key, batch.example_id)[0])
-    views = (batch if shown is None else shown).target.views
-    return batch, noise, views
+    return batch, noise, shown.target.views
 
   def _rendered(self, key: Array, batch: Batch) -> tuple[Batch, Array]:
     """The batch with `num_rendered` of its targets, and its `scale` [B].
