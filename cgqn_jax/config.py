@@ -8,12 +8,23 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cgqn_jax.baselines import WIDTHS
-
 PRESETS = ('paper', 'small', 'smoke')
 # Of the presets that learn: the residual networks at 64x64, in bfloat16.
 LEARNING_PRESETS = (*PRESETS, 'accelerator')
 NETWORKS = ('draw', 'residual')  # the paper's, and ours
+DETERMINISTIC = ('cdna',)  # models without a latent
+
+# The `width` at which a model has as many parameters as CGQN of that tier, to
+# 2 %, by frame size: 1,051,207 (S), 3,963,815 (M) and 8,752,391 (L). At 1 they
+# are of their authors' size. For videos of 21 frames, 6 of them context.
+WIDTHS = {
+  ('cdna', 64): {'S': 0.28, 'M': 0.645, 'L': 1.03},
+  ('cdna', 32): {'S': 0.365, 'M': 0.76, 'L': 1.145},
+  ('sv2p', 64): {'S': 0.28, 'M': 0.645, 'L': 1.03},
+  ('sv2p', 32): {'S': 0.36, 'M': 0.75, 'L': 1.14},
+  ('sssm', 64): {'S': 1.305, 'M': 2.65, 'L': 3.975},
+  ('sssm', 32): {'S': 1.32, 'M': 2.65, 'L': 3.975},
+}
 
 
 def networks(preset: str, given: str) -> str:

@@ -52,7 +52,7 @@ def paper(config: ConfigDict) -> None:
   config.data.config = 'default'
   config.data.num_frames = 20  # choice
   config.data.view_size = 7  # V: x, y, z, sin yaw, cos yaw, sin, cos pitch
-  # One side of the cube is hidden: see cgqn_jax/hidden_side.py.
+  # One side of the cube is hidden: see cgqn_jax/data/protocols.py.
   config.data.protocol = 'hidden_side'
   config.data.min_context = 1  # choice
   config.data.max_context = 6  # choice

@@ -23,17 +23,14 @@ import jax
 from ml_collections import ConfigDict, config_flags
 import numpy as np
 
-from cgqn_jax import (
-  commands,
-  convolutions,
-  data,
-  models,
-  parallel,
-  timing,
-  training,
-  trees,
-)
-from cgqn_jax.flops import count_flops
+from cgqn_jax import cli
+from cgqn_jax.benchmark import timing
+from cgqn_jax.benchmark.flops import count_flops
+from cgqn_jax.data import batches as batches_lib
+from cgqn_jax.models import convolutions
+from cgqn_jax.models.build import build
+from cgqn_jax.training import parallel, trees
+from cgqn_jax.training import update as update_lib
 from cgqn_jax.types import Batch, Params, Scene, TrainState
 
 FUTURES = 30  # the paper's number of continuations of a test video
@@ -67,17 +64,17 @@ def measure(
     And what was measured, where and when.
   """
   parallel.check_batch_size(config.batch_size)
-  data.check_protocol(config)
-  model = models.build(config)
-  batches = data.training_batches(config) if pipeline else None
+  batches_lib.check_protocol(config)
+  model = build(config)
+  batches = batches_lib.training_batches(config) if pipeline else None
   batch = next(batches) if batches else synthetic_batch(config)
   batch = parallel.shard(jax.device_get(batch))
 
-  state = parallel.replicate(training.create_state(model, config))
-  update = parallel.over_devices(training.make_update(model, config))
+  state = parallel.replicate(update_lib.create_state(model, config))
+  update = parallel.over_devices(update_lib.make_update(model, config))
   with convolutions.plain_convolutions():
     # A function of its own: what is traced here must not be what runs.
-    counted = parallel.over_devices(training.make_update(model, config))
+    counted = parallel.over_devices(update_lib.make_update(model, config))
     flops = count_flops(counted, state, batch)
   state, compile_s, step_s = time_update(update, state, batch, repeats)
   wait_share = None
@@ -274,4 +271,4 @@ def define_flags() -> None:
 
 if __name__ == '__main__':
   define_flags()
-  commands.start(run, required=('config',))
+  cli.start(run, required=('config',))

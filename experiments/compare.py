@@ -38,17 +38,19 @@ from types import FrameType
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from cgqn_jax import (
-  checkpoint_curve,
-  commands,
-  comparison,
-  comparison_tables,
+from cgqn_jax import cli
+from cgqn_jax.comparison import (
+  curve,
   difference_table,
-  experiment,
+  results,
+  tables,
   trials,
 )
-from cgqn_jax.experiment import Run
-from cgqn_jax.workdir import replace_text
+from cgqn_jax.comparison import (
+  runs as runs_lib,
+)
+from cgqn_jax.comparison.runs import Run
+from cgqn_jax.training.workdir import replace_text
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Experiment: configs/dice_comparison.py:preset=...'
@@ -67,7 +69,7 @@ _TOGETHER = flags.DEFINE_bool(
 
 def plan(config: ConfigDict, out: pathlib.Path) -> list[Run]:
   """The runs of an experiment, or with --tune its trials."""
-  names = experiment.compared(config)
+  names = runs_lib.compared(config)
   if not pathlib.Path(config.base).is_file():
     raise ValueError(
       f'base is {config.base!r}, and there is no such file here; start from '
@@ -85,7 +87,7 @@ def plan(config: ConfigDict, out: pathlib.Path) -> list[Run]:
     print(f'settings chosen by trials, from {out / trials.CHOSEN}:')
   for name in names if chosen else ():
     print(f'  {name}: {chosen[name] or "the preset as it is"}')
-  return experiment.runs(config, variances, chosen)
+  return runs_lib.runs(config, variances, chosen)
 
 
 def call(script: str, arguments: list[str]) -> None:
@@ -114,7 +116,7 @@ def call(script: str, arguments: list[str]) -> None:
     for number, handler in previous.items():
       signal.signal(number, handler)
   if signals:
-    raise commands.Stopped(signal.Signals(signals[0]).name)
+    raise cli.Stopped(signal.Signals(signals[0]).name)
   if code:
     raise subprocess.CalledProcessError(code, command)
 
@@ -125,21 +127,19 @@ def execute(config: ConfigDict, run: Run, out: pathlib.Path) -> None:
   try:
     call('train.py', [*run.flags, f'--workdir={workdir}'])
   except subprocess.CalledProcessError as error:
-    if error.returncode == commands.DIVERGED:
-      experiment.record_divergence(config, run, out)
+    if error.returncode == cli.DIVERGED:
+      runs_lib.record_divergence(config, run, out)
     raise
-  step = max(experiment.checkpoint_steps(workdir), default=0)
+  step = max(runs_lib.checkpoint_steps(workdir), default=0)
   if step < run.num_steps:
-    raise commands.Stopped(
-      f'{run.name} at update {step:,} of {run.num_steps:,}'
-    )
-  evaluate(workdir, 'validation', experiment.on_validation(config))
+    raise cli.Stopped(f'{run.name} at update {step:,} of {run.num_steps:,}')
+  evaluate(workdir, 'validation', runs_lib.on_validation(config))
   if run.trial is not None:
     trials.record(config, run, out)
     return
   evaluate(workdir, 'eval', config.evaluation.to_dict())
-  asked = experiment.asked(config, run)
-  checkpoint_curve.write(workdir, asked, config.curve.points)
+  asked = runs_lib.asked(config, run)
+  curve.write(workdir, asked, config.curve.points)
 
 
 def evaluate(workdir: pathlib.Path, folder: str, settings: dict) -> None:
@@ -174,7 +174,7 @@ def execute_all(
   config: ConfigDict, runs: list[Run], out: pathlib.Path
 ) -> list[str]:
   """Every unfinished run, each as `--run` does it; the names that failed."""
-  states = {run.name: experiment.state(config, run, out) for run in runs}
+  states = {run.name: runs_lib.state(config, run, out) for run in runs}
   ended = {n for n, its in states.items() if its.finished or its.diverged}
   todo = [run for run in runs if run.name not in ended]
   if _TOGETHER.value:
@@ -200,23 +200,23 @@ def execute_all(
 
 def summarise(config: ConfigDict, runs: list[Run], out: pathlib.Path) -> None:
   """Writes rows and tables of the finished runs, and names the others."""
-  states = {run.name: experiment.state(config, run, out) for run in runs}
+  states = {run.name: runs_lib.state(config, run, out) for run in runs}
   finished = [run for run in runs if states[run.name].finished]
   missing = {
     run.name: states[run.name].text for run in runs if run not in finished
   }
   if not finished:
     raise ValueError(f'none of the {len(runs)} runs in {out} is finished')
-  rows = [comparison.row(run, out) for run in finished]
+  rows = [results.row(run, out) for run in finished]
   diverged = [run for run in runs if states[run.name].diverged]
   share, least = config.chosen_share, config.chosen_from
-  rows = comparison.choose(rows, share, least, diverged)
-  curves = {run.name: experiment.read_curve(out / run.name) for run in finished}
+  rows = results.choose(rows, share, least, diverged)
+  curves = {run.name: runs_lib.read_curve(out / run.name) for run in finished}
   scenes = {
-    run.name: comparison.read_per_scene(out / run.name) for run in finished
+    run.name: results.read_per_scene(out / run.name) for run in finished
   }
   lost = [run.model for run in diverged]
-  text, summary = comparison_tables.tables(rows, curves, lost)
+  text, summary = tables.tables(rows, curves, lost)
   apart, differences = difference_table.table(rows, scenes)
   chosen = trials.read(config, out)
   settings = [trials.table(chosen)] if chosen else []
@@ -225,7 +225,7 @@ def summarise(config: ConfigDict, runs: list[Run], out: pathlib.Path) -> None:
   command = shlex.join(['experiments/compare.py', *sys.argv[1:]])
   parts = [f'`python {command}`', '\n'.join(lines), text, apart, *settings]
   text = '\n\n'.join(parts)
-  comparison.write_rows(out, rows)
+  results.write_rows(out, rows)
   replace_text(out / 'table.md', text + '\n')
   result = {
     'config': config.to_dict(),
@@ -249,7 +249,7 @@ def show(config: ConfigDict, runs: list[Run], out: pathlib.Path) -> None:
   """Prints number, name and state of every run."""
   width = max(len(run.name) for run in runs)
   for run in runs:
-    state = experiment.state(config, run, out)
+    state = runs_lib.state(config, run, out)
     print(f'{run.number:4}  {run.name:{width}}  {state.text}')
 
 
@@ -273,4 +273,4 @@ def run() -> None:
 
 
 if __name__ == '__main__':
-  commands.start(run, required=('config', 'out'))
+  cli.start(run, required=('config', 'out'))

@@ -13,8 +13,8 @@ from absl import flags
 import matplotlib
 import numpy as np
 
-from cgqn_jax import commands
-from cgqn_jax.reporting import read_metrics
+from cgqn_jax import cli
+from cgqn_jax.training.metrics_log import read_metrics
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
@@ -101,4 +101,4 @@ def _minutes_an_update() -> list[float]:
 
 
 if __name__ == '__main__':
-  commands.start(draw, required=('workdirs',))
+  cli.start(draw, required=('workdirs',))

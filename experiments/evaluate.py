@@ -17,21 +17,23 @@ from absl import flags
 from ml_collections import ConfigDict
 import numpy as np
 
-from cgqn_jax import (
-  baselines,
-  commands,
-  data,
+from cgqn_jax import cli, images
+from cgqn_jax.data import batches, protocols, sources
+from cgqn_jax.evaluation import (
+  dice,
   dice_judge,
-  dice_scoring,
-  hidden_side,
-  judge,
-  models,
-  pictures,
-  scoring,
-  sources,
+  narrative_judge,
   tables,
+  videos,
 )
-from cgqn_jax.workdir import replace_text, versions
+from cgqn_jax.models.sequential import check_sequential
+from cgqn_jax.training.workdir import (
+  checkpoint_step,
+  load,
+  parse_step,
+  replace_text,
+  versions,
+)
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a training.')
 _SPLIT = flags.DEFINE_enum(
@@ -73,19 +75,19 @@ _OUT = flags.DEFINE_string(
 def _judged(config: ConfigDict) -> dict[str, Any]:
   """The part of a protocol that says which frames are judged, and how."""
   if config.data.protocol == 'hidden_side':
-    seen = f'{hidden_side.TEST_CONTEXT} views of three sides'
-    hidden = hidden_side.TEST_TARGETS
+    seen = f'{protocols.TEST_CONTEXT} views of three sides'
+    hidden = protocols.TEST_TARGETS
     its = {'context': seen, 'hidden_frames': hidden, 'num_targets': hidden}
     return its | {'read_variance': dice_judge.READ_VARIANCE}
   hidden = config.data.num_frames - len(config.data.test_context)
-  why = scoring.unjudged(config)
+  why = videos.unjudged(config)
   return {
     'context': list(config.data.test_context),
     'hidden_frames': hidden,
     'num_targets': min(config.data.num_targets, hidden),
     'unjudged': why,
     # Evaluations by another limit are made again.
-    'valid_below': None if why else judge.VALID_BELOW,
+    'valid_below': None if why else narrative_judge.VALID_BELOW,
   }
 
 
@@ -96,39 +98,39 @@ def see(config: ConfigDict, text: str) -> None:
     raise ValueError(
       '--context is of videos; the context of dice shows three sides of four'
     )
-  frames = commands.parse_frames(text, 'context', its.num_frames)
+  frames = cli.parse_frames(text, 'context', its.num_frames)
   its.test_context = tuple(frames)
   if its.protocol == 'sequence':
     times = np.array(frames).reshape((1, -1, 1)) / (its.num_frames - 1)
-    baselines.check_sequential(times, times, its.num_frames, queries=True)
+    check_sequential(times, times, its.num_frames, queries=True)
     if len(frames) > its.max_context:
       raise ValueError(
         f'--context={text} has {len(frames)} frames; {config.model.name} was '
         f'trained on {its.max_context} and reads no more'
       )
     its.max_context, its.num_targets = len(frames), its.num_frames - len(frames)
-  data.check_protocol(config)
+  batches.check_protocol(config)
 
 
 def run() -> None:
   """Reads the flags, evaluates, prints and writes; or says that it is done."""
-  step = models.parse_step(_STEP.value)
+  step = parse_step(_STEP.value)
   workdir = pathlib.Path(_WORKDIR.value)
-  model, params, config = models.load(workdir, step)
+  model, params, config = load(workdir, step)
   if _SOURCE.value:
     config.data.source = _SOURCE.value
   if _CONTEXT.value is not None:
     see(config, _CONTEXT.value)
-  scorer, table = scoring, tables.videos
+  scorer, table = videos, tables.videos
   if config.data.protocol == 'hidden_side':
-    scorer, table = dice_scoring, tables.dice
+    scorer, table = dice, tables.dice
   num_scenes = len(sources.open_source(config, _SPLIT.value))
   protocol = {
     'model': config.model.name,
     'dataset': f'{config.dataset}/{config.data.config}',
     'source': config.data.source,
     'split': _SPLIT.value,
-    'step': models.checkpoint_step(workdir, step),
+    'step': checkpoint_step(workdir, step),
     'num_scenes': min(_NUM_SCENES.value, num_scenes),
     'num_samples': _NUM_SAMPLES.value,
     'num_draws': _NUM_DRAWS.value,
@@ -148,7 +150,7 @@ def run() -> None:
       return
   scores = scorer.evaluate(model, params, config, protocol)
   out.mkdir(parents=True, exist_ok=True)
-  pictures.save_png(out / 'samples.png', scores.sheet)
+  images.save_png(out / 'samples.png', scores.sheet)
   np.savez_compressed(arrays, **scores.per_scene)
   result = {
     'metrics': scores.metrics,
@@ -162,4 +164,4 @@ def run() -> None:
 
 
 if __name__ == '__main__':
-  commands.start(run, required=('workdir',))
+  cli.start(run, required=('workdir',))

@@ -13,10 +13,15 @@ import shutil
 from absl import flags
 import jax.numpy as jnp
 
-from cgqn_jax import commands, models
-from cgqn_jax.checkpoints import Checkpoints
+from cgqn_jax import cli
+from cgqn_jax.training.checkpoints import Checkpoints
+from cgqn_jax.training.workdir import (
+  checkpoint_step,
+  load,
+  open_workdir,
+  parse_step,
+)
 from cgqn_jax.types import TrainState
-from cgqn_jax.workdir import open_workdir
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a training.')
 _STEP = flags.DEFINE_string(
@@ -30,8 +35,8 @@ def export() -> None:
   out, workdir = pathlib.Path(_OUT.value), pathlib.Path(_WORKDIR.value)
   if out.exists():
     raise ValueError(f'{out} exists; remove it or choose another --out')
-  step = models.checkpoint_step(workdir, models.parse_step(_STEP.value))
-  _, params, config = models.load(workdir, step)
+  step = checkpoint_step(workdir, parse_step(_STEP.value))
+  _, params, config = load(workdir, step)
   open_workdir(out, config)
   # Of the training, not of this packing.
   shutil.copy(workdir / 'versions.json', out)
@@ -48,4 +53,4 @@ def export() -> None:
 
 
 if __name__ == '__main__':
-  commands.start(export, required=('workdir', 'out'))
+  cli.start(export, required=('workdir', 'out'))

@@ -21,21 +21,19 @@ from typing import Any
 
 from absl import flags
 
-from cgqn_jax import (
-  commands,
-  comparison,
-  comparison_tables,
-  consistency_tables,
-  experiment,
-  figure_samples,
-  jump,
-  jump_figure,
-  jump_tables,
-  number_figures,
-  plots,
-  scene_figures,
+from cgqn_jax import cli
+from cgqn_jax.benchmark import jump, jump_tables
+from cgqn_jax.comparison import dice_tables, results, runs, tables
+from cgqn_jax.figures import (
+  jump as jump_lib,
 )
-from cgqn_jax.workdir import read_workdir, replace_text
+from cgqn_jax.figures import (
+  number_figures,
+  samples,
+  scene_figures,
+  style,
+)
+from cgqn_jax.training.workdir import read_workdir, replace_text
 
 _RUNS = flags.DEFINE_string('runs', None, 'Folder of experiments/compare.py.')
 _CGQN = flags.DEFINE_string('cgqn', None, 'Workdir, instead of --runs.')
@@ -69,15 +67,13 @@ def rows_of_runs() -> list[dict[str, Any]]:
   """The rows of --runs."""
   if not _RUNS.value:
     raise ValueError('it needs --runs, the folder of an experiment')
-  return comparison.read_rows(pathlib.Path(_RUNS.value))
+  return results.read_rows(pathlib.Path(_RUNS.value))
 
 
 def curves_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
   """Their curves over training, by the names of the runs."""
   folder = pathlib.Path(_RUNS.value)
-  return {
-    row['run']: experiment.read_curve(folder / row['run']) for row in rows
-  }
+  return {row['run']: runs.read_curve(folder / row['run']) for row in rows}
 
 
 def workdirs() -> dict[str, pathlib.Path]:
@@ -95,7 +91,7 @@ def workdirs() -> dict[str, pathlib.Path]:
         f'{", ".join(f"{v:g}" for v in variances)}'
       )
     rows = [row for row in rows if row['variance'] == variance]
-  groups = comparison.groups(comparison.choose(rows, 1e-9, 1))
+  groups = results.groups(results.choose(rows, 1e-9, 1))
   best = [row for group in groups.values() for row in group if row['chosen']]
   return {row['model']: pathlib.Path(_RUNS.value) / row['run'] for row in best}
 
@@ -113,7 +109,7 @@ def write(name: str, figure: Any, numbers: Any) -> None:
   out = pathlib.Path(_OUT.value)
   out.mkdir(parents=True, exist_ok=True)
   if figure is not None:
-    plots.save(figure, out / f'{name}.png')
+    style.save(figure, out / f'{name}.png')
   replace_text(out / f'{name}.json', json.dumps(numbers, indent=2) + '\n')
   print(f'wrote {out / name}{".png" if figure is not None else ".json"}')
 
@@ -128,7 +124,7 @@ def write_text(name: str, text: str) -> None:
 def figure_3() -> None:
   """F1 F6 | F11 F16 F21: truth, and two samples of each model."""
   its, indices = workdirs(), scenes('0,1')
-  loaded = figure_samples.load(its, _SOURCE.value)
+  loaded = samples.load(its, _SOURCE.value)
   write(
     'figure_3',
     *scene_figures.continuations(loaded, its, _SPLIT, indices, _SEED.value),
@@ -141,7 +137,7 @@ def figure_4() -> None:
   # One model; the paper shows CGQN's.
   name = 'cgqn' if 'cgqn' in its else next(iter(its))
   its = {name: its[name]}
-  loaded = figure_samples.load(its, _SOURCE.value)
+  loaded = samples.load(its, _SOURCE.value)
   write(
     'figure_4',
     *scene_figures.reactions(loaded, its, _SPLIT, indices, _SEED.value),
@@ -155,7 +151,7 @@ def figure_5() -> None:
     raise ValueError('it is of videos, and these runs of dice')
   curves = curves_of(rows)
   best = [row for row in rows if row['chosen']]
-  for kind in comparison_tables.BUDGETS:
+  for kind in tables.BUDGETS:
     suffix = '' if kind == 'updates' else f'_{kind.lower()}'
     figure, numbers = number_figures.errors(rows, curves, kind, _SEM.value)
     write(f'figure_5a{suffix}', figure, numbers)
@@ -164,7 +160,7 @@ def figure_5() -> None:
         best, curves, kind, _SEM.value, best_of=len(rows)
       )
       write(f'figure_5b{suffix}', figure, numbers)
-  for (_, name), group in comparison.groups(rows).items():
+  for (_, name), group in results.groups(rows).items():
     if not any(row['chosen'] for row in group):
       print(f'figure 5b leaves {name} out: it has {len(group)} runs, too few')
 
@@ -180,8 +176,8 @@ def figure_6() -> None:
 def figure_7() -> None:
   """Cameras from above beside truth and samples of the same queries."""
   its, indices = workdirs(), scenes('0,1,2')
-  loaded = figure_samples.load(its, _SOURCE.value)
-  shown = figure_samples.rooms(
+  loaded = samples.load(its, _SOURCE.value)
+  shown = samples.rooms(
     loaded, _SPLIT, indices, _NUM_SAMPLES.value, _SEED.value
   )
   write('figure_7', *scene_figures.rooms(shown, loaded, its, _SEED.value))
@@ -192,8 +188,8 @@ def consistency() -> None:
   rows = rows_of_runs()
   if 'kl_1' not in rows[0]:
     raise ValueError('it is of dice, and these runs of videos')
-  text, summary = consistency_tables.consistency_table(rows)
-  protocol = comparison_tables.protocol(rows)
+  text, summary = dice_tables.consistency_table(rows)
+  protocol = tables.protocol(rows)
   write('consistency', None, {'protocol': protocol, 'variances': summary})
   write_text('consistency', f'{protocol}\n\n{text}\n')
 
@@ -203,7 +199,7 @@ def jumps() -> None:
   if not _JUMP.value:
     raise ValueError('it needs --jump, the file of experiments/jump.py')
   rows = jump.load(_JUMP.value)
-  write('jump', *jump_figure.draw(rows))
+  write('jump', *jump_lib.draw(rows))
   write_text('jump', jump_tables.tables(rows) + '\n')
 
 
@@ -254,7 +250,7 @@ def run() -> None:
       )
   if _RUNS.value:
     path = pathlib.Path(_RUNS.value) / 'comparison.json'
-    for name, state in experiment.read_json(path)['missing'].items():
+    for name, state in runs.read_json(path)['missing'].items():
       print(f'missing: {name}: {state}')
   failed = []
   for name in asked:
@@ -268,4 +264,4 @@ def run() -> None:
 
 
 if __name__ == '__main__':
-  commands.start(run, required=('out',))
+  cli.start(run, required=('out',))

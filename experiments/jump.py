@@ -15,8 +15,10 @@ import pathlib
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from cgqn_jax import commands, experiment, jump
-from cgqn_jax.workdir import replace_text
+from cgqn_jax import cli
+from cgqn_jax.benchmark import jump
+from cgqn_jax.comparison import runs
+from cgqn_jax.training.workdir import replace_text
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Experiment: configs/comparison.py:preset=...'
@@ -39,11 +41,11 @@ _REPEATS = flags.DEFINE_integer(
 def configs_of(config: ConfigDict) -> dict[str, ConfigDict]:
   """The config of each compared model, as its first run would train it."""
   # No pixel-variance is chosen here, for none changes a shape.
-  variances = dict.fromkeys(experiment.compared(config), ())
+  variances = dict.fromkeys(runs.compared(config), ())
   found: dict[str, ConfigDict] = {}
-  for run in experiment.runs(config, variances):
+  for run in runs.runs(config, variances):
     if run.model not in found:
-      found[run.model] = commands.read_config(run.flags)
+      found[run.model] = cli.read_config(run.flags)
   return found
 
 
@@ -73,4 +75,4 @@ def run() -> None:
 
 
 if __name__ == '__main__':
-  commands.start(run, required=('config', 'out'))
+  cli.start(run, required=('config', 'out'))

@@ -23,8 +23,11 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from cgqn_jax import baselines, commands, data, models, pictures, sources
+from cgqn_jax import cli, images
+from cgqn_jax.data import batches, sources
+from cgqn_jax.models.sequential import Sequential, check_sequential
 from cgqn_jax.simulators import dice
+from cgqn_jax.training.workdir import load, parse_step
 from cgqn_jax.types import Batch, Scene
 
 _WORKDIR = flags.DEFINE_string(
@@ -103,14 +106,12 @@ def contexts(
 ) -> list[list[int]]:
   """The context of every scene: --context, or that of the tables."""
   if _CONTEXT.value is not None:
-    given = commands.parse_frames(
-      _CONTEXT.value, 'context', config.data.num_frames
-    )
+    given = cli.parse_frames(_CONTEXT.value, 'context', config.data.num_frames)
     return [given] * len(scenes)
   if config.data.protocol != 'hidden_side':
     return [list(config.data.test_context)] * len(scenes)
-  rooms = data.scenes(config, split, scenes)
-  return [data.test_views(config, room).context.tolist() for room in rooms]
+  rooms = batches.scenes(config, split, scenes)
+  return [batches.test_views(config, room).context.tolist() for room in rooms]
 
 
 def gather(
@@ -121,7 +122,7 @@ def gather(
   queries: list[int],
 ) -> Batch:
   """Those scenes with these contexts, and the queries as targets."""
-  frames, views = data.whole_scenes(config, split, scenes)
+  frames, views = batches.whole_scenes(config, split, scenes)
 
   def rows(index: list[list[int]]) -> Scene:
     scene, frame = np.arange(len(scenes))[:, None], np.array(index, int)
@@ -162,17 +163,17 @@ def turntable(config: ConfigDict, split: str, scenes: list[int]) -> Scene:
 
 def draw() -> None:
   """Reads the flags, samples, writes the picture."""
-  path = pictures.check_path(_OUT.value)
-  step = models.parse_step(_STEP.value)
-  model, params, config = models.load(_WORKDIR.value, step)
+  path = images.check_path(_OUT.value)
+  step = parse_step(_STEP.value)
+  model, params, config = load(_WORKDIR.value, step)
   if _SOURCE.value:
     config.data.source = _SOURCE.value
   queries = list(range(config.data.num_frames))
   if _QUERIES.value is not None:
-    queries = commands.parse_frames(_QUERIES.value, 'queries', len(queries))
+    queries = cli.parse_frames(_QUERIES.value, 'queries', len(queries))
   if not queries:
     raise ValueError('--queries names no frame')
-  scenes = commands.parse_frames(_SCENES.value, 'scenes', 10**9)
+  scenes = cli.parse_frames(_SCENES.value, 'scenes', 10**9)
   if not scenes:
     raise ValueError('--scenes names no scene')
   seen = contexts(config, _SPLIT.value, scenes)
@@ -189,8 +190,8 @@ def draw() -> None:
     count = _TURNTABLE.value
     columns = [f'{round(360 * i / count)}°' for i in range(count)]
     marked = np.zeros((len(scenes), count), bool)
-  if isinstance(model, baselines.Sequential):
-    baselines.check_sequential(
+  if isinstance(model, Sequential):
+    check_sequential(
       batch.context.views,
       batch.target.views,
       config.data.num_frames,
@@ -208,8 +209,8 @@ def draw() -> None:
   # Truth first, then its samples, scene by scene.
   rows = np.concatenate(
     [
-      pictures.to_uint8(batch.target.frames)[None],
-      pictures.to_uint8(samples),
+      images.to_uint8(batch.target.frames)[None],
+      images.to_uint8(samples),
     ]
   )
   rows = np.swapaxes(rows, 0, 1).reshape((-1, *rows.shape[2:]))
@@ -219,7 +220,7 @@ def draw() -> None:
     for scene in scenes
     for name in names
   ]
-  pictures.save(
+  images.save(
     path,
     rows,
     row_labels=labels,
@@ -239,4 +240,4 @@ def draw() -> None:
 
 
 if __name__ == '__main__':
-  commands.start(draw, required=('workdir',))
+  cli.start(draw, required=('workdir',))

@@ -25,20 +25,18 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict, config_flags
 import numpy as np
 
-from cgqn_jax import (
-  commands,
-  data,
-  models,
-  parallel,
-  sources,
-  training,
-)
-from cgqn_jax.checkpoints import Checkpoints
-from cgqn_jax.preemption import Preemption
-from cgqn_jax.reporting import Log, Progress
+from cgqn_jax import cli
+from cgqn_jax.data import batches as batches_lib
+from cgqn_jax.data import sources
+from cgqn_jax.evaluation.validation import Validation
+from cgqn_jax.models.build import build
+from cgqn_jax.training import parallel
+from cgqn_jax.training import update as update_lib
+from cgqn_jax.training.checkpoints import Checkpoints
+from cgqn_jax.training.metrics_log import Log, Progress
+from cgqn_jax.training.preemption import Preemption
+from cgqn_jax.training.workdir import open_workdir
 from cgqn_jax.types import Batch, TrainState
-from cgqn_jax.validation import Validation
-from cgqn_jax.workdir import open_workdir
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Config, with its arguments: configs/narratives.py:preset=...'
@@ -83,9 +81,9 @@ def train(config: ConfigDict, workdirs: Mapping[int, str]) -> None:
       as if it had been trained alone.
   """
   parallel.check_batch_size(config.batch_size)
-  data.check_protocol(config)
-  model = models.build(config)
-  training.make_optimizer(config)  # what is none leaves no folder behind
+  batches_lib.check_protocol(config)
+  model = build(config)
+  update_lib.make_optimizer(config)  # what is none leaves no folder behind
   ensure_dataset(config)
   sources.open_source(config, 'train')
   first = parallel.is_first_process()
@@ -139,7 +137,7 @@ def _run(
   numbers = [its.seed for its in seeds]
   states = parallel.replicate(_restore(config, model, seeds, start))
   update = parallel.over_devices(
-    training.over_seeds(training.make_update(model, config), numbers)
+    update_lib.over_seeds(update_lib.make_update(model, config), numbers)
   )
   validation = Validation(model, config)
   progress = Progress(config.num_steps)
@@ -152,7 +150,7 @@ def _run(
     streams = [
       stack.enter_context(
         contextlib.closing(
-          data.training_batches(_with_seed(config, seed), start)
+          batches_lib.training_batches(_with_seed(config, seed), start)
         )
       )
       for seed in numbers
@@ -175,7 +173,7 @@ def _run(
         with progress.paused():
           for i, its in enumerate(seeds):
             state = jax.tree.map(lambda x, i=i: x[i], states)
-            params = training.evaluation_params(state)
+            params = update_lib.evaluation_params(state)
             notes = None
             if validate:
               notes = validation.loss(params, its.seed)
@@ -197,11 +195,11 @@ def _restore(
 ) -> TrainState:
   """The states after `step` updates, with a leading axis of seeds."""
   if step:
-    template = jax.eval_shape(lambda: training.create_state(model, config))
+    template = jax.eval_shape(lambda: update_lib.create_state(model, config))
     states = [its.checkpoints.restore(template, step) for its in seeds]
   else:
     states = [
-      training.create_state(model, _with_seed(config, its.seed))
+      update_lib.create_state(model, _with_seed(config, its.seed))
       for its in seeds
     ]
   return jax.tree.map(lambda *x: jnp.stack(x), *states)
@@ -287,4 +285,4 @@ def _seeds(given: Sequence[str]) -> list[int]:
 
 
 if __name__ == '__main__':
-  commands.start(run, required=('config',))
+  cli.start(run, required=('config',))

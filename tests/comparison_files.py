@@ -7,7 +7,7 @@ import pathlib
 from ml_collections import ConfigDict
 import numpy as np
 
-from cgqn_jax import experiment as experiment_lib
+from cgqn_jax.comparison import runs as runs_lib
 from configs import dice
 
 VERSIONS = {
@@ -39,7 +39,7 @@ def dice_metrics(negative_elbo: float, kl_1: float, kl_3: float) -> dict:
   }  # fmt: skip
 
 
-def gaining(run: experiment_lib.Run) -> dict:
+def gaining(run: runs_lib.Run) -> dict:
   """Of dice; CGQN gains 5 nats at seed 0 and 7 at seed 1, of 8."""
   if run.model == 'cgqn':
     return dice_metrics(-2990.0 - run.seed, 4.0, 4.2)
@@ -71,7 +71,7 @@ def per_scene(metrics: dict, scenes: int = 50) -> dict[str, np.ndarray]:
 
 def finish(
   config: ConfigDict,
-  run: experiment_lib.Run,
+  run: runs_lib.Run,
   out: pathlib.Path,
   metrics: dict,
   validation_loss: float,
@@ -109,8 +109,8 @@ def finish(
   its = {'num_draws': 4, 'num_samples': 30, 'num_scenes': 200}
   curve = {
     'num_steps': last, 'points': points, 'parameters': 1000,
-    'flops_per_update': 10**9, 'asked': experiment_lib.asked(config, run),
-    'evaluated': experiment_lib.evaluated(workdir),
+    'flops_per_update': 10**9, 'asked': runs_lib.asked(config, run),
+    'evaluated': runs_lib.evaluated(workdir),
     'protocol': its | {'split': 'test', 'num_targets': 3},
   }  # fmt: skip
   (workdir / 'eval/curve.json').write_text(json.dumps(curve))
@@ -125,15 +125,15 @@ def finish(
 def experiment(
   config: ConfigDict,
   out: pathlib.Path,
-  metrics: Callable[[experiment_lib.Run], dict],
+  metrics: Callable[[runs_lib.Run], dict],
   unfinished: tuple[str, ...] = (),
-) -> list[experiment_lib.Run]:
+) -> list[runs_lib.Run]:
   """All runs of a config finished, but for some; seed 0 validates best."""
   values = dice.get_config('preset=small,networks=draw').pixel_variance[
     'values'
   ]
   values = dict.fromkeys(config.models, values)
-  runs = experiment_lib.runs(config, values)
+  runs = runs_lib.runs(config, values)
   for run in runs:
     if run.name not in unfinished:
       finish(config, run, out, metrics(run), -10.0 + run.seed)

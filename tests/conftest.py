@@ -43,8 +43,10 @@ jax.config.update('jax_compilation_cache_dir', str(_CACHE))
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 from cgqn_jax import config as config_lib  # noqa: E402
-from cgqn_jax import data, models, training  # noqa: E402
-from cgqn_jax.parallel import AXIS  # noqa: E402
+from cgqn_jax.data import batches  # noqa: E402
+from cgqn_jax.models.build import CGQN, JUMPY, build  # noqa: E402
+from cgqn_jax.training import update as update_lib  # noqa: E402
+from cgqn_jax.training.parallel import AXIS  # noqa: E402
 from cgqn_jax.types import Batch, Scene, TrainState  # noqa: E402
 from configs import dice, narratives  # noqa: E402
 
@@ -79,7 +81,7 @@ def _tiny(config: ConfigDict, model: dict[str, Any]) -> ConfigDict:
   config.data.frame_size = 16
   if config.model.get('networks') == 'residual':
     _tiny_residual(config)
-  elif config.model.name in models.JUMPY:
+  elif config.model.name in JUMPY:
     config.model.update(_TINY)
   config.model.update(model)
   return config
@@ -138,13 +140,13 @@ def update_once(make_params: Callable) -> Callable[[ConfigDict], Any]:
   def run(config: ConfigDict) -> Any:
     config.optimizer.name = 'adam'
     config.learning_rate = config_lib.levels((0,), (1e-3,), 'constant')
-    model = models.build(config)
+    model = build(config)
     params = make_params(model)
-    opt_state = training.make_optimizer(config).init(params)
+    opt_state = update_lib.make_optimizer(config).init(params)
     state = TrainState(np.zeros((), np.int32), params, opt_state, params)
-    batch = next(data.training_batches(config))
+    batch = next(batches.training_batches(config))
     update = jax.vmap(
-      training.make_update(model, config),
+      update_lib.make_update(model, config),
       axis_name=AXIS,
       in_axes=(None, 0),
       out_axes=(None, None),
@@ -204,10 +206,10 @@ def make_video(make_batch: Callable) -> Callable[..., Batch]:
 
 
 @pytest.fixture(scope='session')
-def model(make_config: Callable) -> models.CGQN:
-  return models.build(make_config())
+def model(make_config: Callable) -> CGQN:
+  return build(make_config())
 
 
 @pytest.fixture(scope='session')
-def params(model: models.CGQN, make_params: Callable) -> Any:
+def params(model: CGQN, make_params: Callable) -> Any:
   return make_params(model)

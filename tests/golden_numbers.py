@@ -24,9 +24,10 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from cgqn_jax import models, trees
+from cgqn_jax.models.build import Model, build
+from cgqn_jax.training import trees
+from cgqn_jax.training.workdir import load, read_workdir, replace_text
 from cgqn_jax.types import Batch, Params, Scene
-from cgqn_jax.workdir import read_workdir, replace_text
 
 FIXTURES = pathlib.Path(__file__).parent / 'fixtures'
 SHIPPED = 'traveling_salesman_0_1'  # the checkpoint that 0.1 shipped
@@ -53,9 +54,7 @@ def make_config(fields: Mapping[str, Any]) -> ConfigDict:
     return read_workdir(folder)
 
 
-def numbers(
-  model: models.Model, params: Params, config: ConfigDict
-) -> dict[str, Any]:
+def numbers(model: Model, params: Params, config: ConfigDict) -> dict[str, Any]:
   """`loss`, `kl` and `mse` in two updates of a run, and of some samples.
 
   Of the samples `mean`, `deviation` and a few `pixels`.
@@ -94,7 +93,7 @@ def norm(params: Params) -> float:
   return float(np.sqrt(sum(np.sum(np.float64(x) ** 2) for x in leaves)))
 
 
-def make_params(model: models.Model) -> Params:
+def make_params(model: Model) -> Params:
   """Normal parameters, of a leaf's name and shape alone, biases too.
 
   A layer's output is about as large as its input.
@@ -141,10 +140,10 @@ def make_batch(config: ConfigDict) -> Batch:
 def case(name: str) -> dict[str, Any]:
   """What the golden file keeps of a preset, or of the shipped checkpoint."""
   if name == SHIPPED:
-    model, params, config = models.load(FIXTURES / SHIPPED)
+    model, params, config = load(FIXTURES / SHIPPED)
     return numbers(model, params, config) | {'norm': norm(params)}
   config = make_config(read('presets.json')[name])
-  model = models.build(config)
+  model = build(config)
   fresh = norm(model.init(jax.random.key(0)))
   # Not of fresh ones: those draw black frames.
   return numbers(model, make_params(model), config) | {'norm': fresh}

@@ -48,7 +48,8 @@ RESIDUAL = (
 _FORKS = """
 import json, os, runpy, sys, traceback
 from ml_collections import config_flags
-import cgqn_jax.preemption, cgqn_jax.reporting, cgqn_jax.scoring
+import cgqn_jax.training.preemption, cgqn_jax.training.metrics_log
+import cgqn_jax.evaluation.videos
 from configs import narratives
 
 for number, argv in enumerate(json.load(sys.stdin)):

@@ -12,8 +12,10 @@ import jax
 import numpy as np
 import pytest
 
-from cgqn_jax import convolutions, models, timing
-from cgqn_jax.flops import count_flops
+from cgqn_jax.benchmark import timing
+from cgqn_jax.benchmark.flops import count_flops
+from cgqn_jax.models import convolutions
+from cgqn_jax.models.build import build
 from configs import narratives
 from experiments import benchmark
 
@@ -98,7 +100,7 @@ def test_measure(tmp_path):
   row = benchmark.measure(config, repeats=1)
 
   # Each device's share is one scene, and the operations of all are counted.
-  model = models.build(config)
+  model = build(config)
   config.batch_size = 1
   scene = benchmark.synthetic_batch(config)
   params = jax.eval_shape(model.init, jax.random.key(0))

@@ -8,14 +8,10 @@ import sys
 import jax
 import pytest
 
-from cgqn_jax import (
-  checkpoint_curve,
-  comparison,
-  experiment,
-  models,
-  scoring,
-  trials,
-)
+from cgqn_jax.comparison import curve as curve_lib
+from cgqn_jax.comparison import results, runs, trials
+from cgqn_jax.evaluation import videos as videos_lib
+from cgqn_jax.training.workdir import load
 from configs import comparison as videos
 from configs import dice_comparison
 from tests import comparison_files
@@ -49,7 +45,7 @@ def test_list_and_summary(seven, programs):
   assert summed.code == 0, summed.err
   missing = 'missing: gqn-variance0.02-seed1: update 940 of 1,500'
   assert missing in summed.out and '7 of 8 runs are finished' in summed.out
-  rows = comparison.read_rows(seven)
+  rows = results.read_rows(seven)
   assert len(rows) == 7 and sum(row['chosen'] for row in rows) == 4
   text = (seven / 'table.md').read_text()
   assert missing in text
@@ -86,18 +82,18 @@ def test_the_curve_ends_with_the_number_of_the_table(finished):
     'batch_size': 4, 'seed': 0, 'num_targets': 2, 'pixel_variance': 0.5,
   }  # fmt: skip
   asked = {'evaluation': table, 'curve': table}
-  curve = checkpoint_curve.write(finished, asked, points=2)
+  curve = curve_lib.write(finished, asked, points=2)
   # 4, 8 and 12 were saved.
   assert [point['step'] for point in curve['points']] == [12]
-  model, params, config = models.load(finished, 12)
-  metrics = scoring.evaluate(model, params, config, table).metrics
+  model, params, config = load(finished, 12)
+  metrics = videos_lib.evaluate(model, params, config, table).metrics
   for name in ('negative_elbo', 'kl', 'best_of_3'):
     value = curve['points'][0][name]
     assert value == pytest.approx(metrics[name], rel=1e-5), name
   count = sum(x.size for x in jax.tree.leaves(params))
   assert curve['parameters'] == count and curve['flops_per_update'] > 0
-  assert experiment.read_curve(finished) == curve
-  (finished / experiment.CURVE).unlink()
+  assert runs.read_curve(finished) == curve
+  (finished / runs.CURVE).unlink()
 
 
 def test_trials_choose_and_the_runs_take_it(programs, tmp_path):
@@ -114,7 +110,7 @@ def test_trials_choose_and_the_runs_take_it(programs, tmp_path):
     (workdir / 'validation').mkdir()
     score = 0.01 - 1e-3 * (run.trial == 2)
     result = {'metrics': {'best_of_30': score}, 'protocol': {}}
-    (workdir / experiment.VALIDATION).write_text(json.dumps(result))
+    (workdir / runs.VALIDATION).write_text(json.dumps(result))
     trials.record(config, run, tmp_path)
   listed, tuned, plain = programs(
     [[*command, '--tune', '--list'], [*command, '--tune'], [*command, '--list']]
@@ -161,7 +157,7 @@ def test_an_experiment_from_start_to_end(tiny, env, tmp_path):
   assert '== cgqn: training seeds 0,1 together' in first.stdout
   assert 'sssm failed; its seeds follow one by one' in first.stdout
   assert '== run 2 of 6: gqn-seed0 (1 finished, about' in first.stdout
-  rows = comparison.read_rows(tmp_path)
+  rows = results.read_rows(tmp_path)
   assert [row['run'] for row in rows] == [
     'cgqn-seed0', 'gqn-seed0', 'cgqn-seed1', 'gqn-seed1'
   ]  # fmt: skip

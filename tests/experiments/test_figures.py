@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from cgqn_jax import comparison, plots, scene_plots
+from cgqn_jax.comparison import results
+from cgqn_jax.figures import scenes, style
 from cgqn_jax.simulators import dice
 from configs import comparison as videos
 from configs import dice_comparison
@@ -16,9 +17,9 @@ from tests import comparison_files
 def summarise(config, out, metrics, missing=()):
   """Runs, their rows, and comparison.json as far as figures.py reads it."""
   runs = comparison_files.experiment(config, out, metrics, missing)
-  rows = [comparison.row(r, out) for r in runs if r.name not in missing]
-  rows = comparison.choose(rows, config.chosen_share, config.chosen_from)
-  comparison.write_rows(out, rows)
+  rows = [results.row(r, out) for r in runs if r.name not in missing]
+  rows = results.choose(rows, config.chosen_share, config.chosen_from)
+  results.write_rows(out, rows)
   its = {'missing': dict.fromkeys(missing, 'update 3 of 9')}
   (out / 'comparison.json').write_text(json.dumps(its))
 
@@ -141,9 +142,9 @@ def test_the_camera_map_marks_the_side_that_the_context_does_not_see():
   for example_id in range(20):
     room = dice.sample('test', example_id)
     shown = np.asarray(dice.face_pixels(room, 32, 2))[:, :4] > 0
-    corners = scene_plots.cube_corners(room.cube)
+    corners = scenes.cube_corners(room.cube)
     for side in range(4):
-      ends = scene_plots.hidden_side(room.cube, side)
+      ends = scenes.hidden_side(room.cube, side)
       normal = ends.mean(0) - corners.mean(0)
       before = (room.cameras[:, :2] - ends.mean(0)) @ normal
       # Grazing views may show less than a sub-sample.
@@ -152,9 +153,9 @@ def test_the_camera_map_marks_the_side_that_the_context_does_not_see():
 
 
 def test_captions_push_pages_up_without_stretching_them():
-  page = scene_plots._Page(4.0, 2.0)
+  page = scenes._Page(4.0, 2.0)
   axis = page.axis(0.5, 0.25, 1.0)
-  plots.caption(page.figure, 'words ' * 60)
+  style.caption(page.figure, 'words ' * 60)
   width, height = page.figure.get_size_inches()
   box = axis.get_position()
   assert height > 2.3 and box.width * width == pytest.approx(1.0)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from cgqn_jax import jump
+from cgqn_jax.benchmark import jump
 
 _CONFIG = '--config=configs/comparison.py:preset=smoke'
 

@@ -5,7 +5,7 @@ import numpy as np
 from PIL import Image
 
 import cgqn_jax
-from cgqn_jax import data
+from cgqn_jax.data import batches
 from cgqn_jax.simulators import narratives
 from cgqn_jax.types import Scene
 
@@ -45,7 +45,7 @@ def test_pictures_and_arrays(finished, programs, tmp_path):
 
   # The library gives the same: this seed, these scenes, these frames.
   model, params, config = cgqn_jax.load(finished)
-  scenes = data.whole_scenes(config, 'test', [1, 3])
+  scenes = batches.whole_scenes(config, 'test', [1, 3])
   context = Scene(scenes.frames[:, [0, 5]], scenes.views[:, [0, 5]])
   expected = jax.jit(model.sample, static_argnames='num_samples')(
     params,

@@ -11,9 +11,8 @@ import jax
 import numpy as np
 import pytest
 
-from cgqn_jax import models
-from cgqn_jax.workdir import read_workdir
-from tests.trained_files import restore, rows
+from cgqn_jax.training.workdir import checkpoint_step, load, read_workdir
+from tests.experiments.trained_files import restore, rows
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -21,7 +20,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 # two updates after checkpoint 4, for whose files it waits.
 _KILLED = """
 import os, pathlib, runpy, signal, sys, time
-from cgqn_jax.reporting import Log
+from cgqn_jax.training.metrics_log import Log
 write = Log.scalars
 
 def scalars(self, step, values, **split):
@@ -110,9 +109,9 @@ def test_what_a_run_leaves(finished):
   assert json.loads((finished / 'config.json').read_text())['num_steps'] == 12
   assert list((finished / 'images').glob('*.png'))
   assert list((finished / 'tensorboard').iterdir())
-  model, params, config = models.load(finished)
+  model, params, config = load(finished)
   assert config.model.nf_to_hidden == 4
-  averaged = restore(finished, models.checkpoint_step(finished)).ema_params
+  averaged = restore(finished, checkpoint_step(finished)).ema_params
   for a, b in zip(
     jax.tree.leaves(params), jax.tree.leaves(averaged), strict=True
   ):

@@ -8,7 +8,7 @@ import sys
 import chex
 import pytest
 
-from tests.trained_files import restore, rows
+from tests.experiments.trained_files import restore, rows
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ import pytest
 from cgqn_jax.simulators import dice
 from cgqn_jax.simulators.dice import textures
 from cgqn_jax.simulators.dice.digits import _PATH, read
-from cgqn_jax.simulators.words import Draws
+from cgqn_jax.simulators.draws import Draws
 
 # Of digits and textures of train 0 .. 15 and test 0 .. 15.
 GOLDEN_INTEGERS = 'a742568574b5028f'

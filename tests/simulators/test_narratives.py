@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from cgqn_jax.simulators import narratives
+from cgqn_jax.simulators.draws import Draws
 from cgqn_jax.simulators.narratives.stories import RADII, STRETCH
-from cgqn_jax.simulators.words import Draws
 
 # Of the integer fields of train 0 .. 15 and test 0 .. 15, and, rounded to
 # 1e-4, where the first shape of train 0 is in frames 1, 8 and the last.

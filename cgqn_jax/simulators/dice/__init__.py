@@ -27,7 +27,7 @@ from cgqn_jax.simulators.dice.rooms import (
   with_digits,
 )
 from cgqn_jax.simulators.dice.sheets import contact_sheet
-from cgqn_jax.simulators.words import SPLITS
+from cgqn_jax.simulators.draws import SPLITS
 
 __all__ = [
   'COLORS',

@@ -20,7 +20,7 @@ from cgqn_jax.simulators.dice.textures import (
   NUM_WAVES,
   texture,
 )
-from cgqn_jax.simulators.words import SPLITS, Draws
+from cgqn_jax.simulators.draws import SPLITS, Draws
 
 FACES = ('+x', '-x', '+y', '-y', 'top', 'bottom')  # of the cube, in its frame
 NUM_SIDES = 4  # the first of them: the faces a camera goes around

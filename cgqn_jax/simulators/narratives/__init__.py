@@ -5,6 +5,7 @@ A story is data: `sample` draws one, `render` and `render_batch` show it,
 is one file like `traveling.py`, and one line in `sampling.py`.
 """
 
+from cgqn_jax.simulators.draws import SPLITS
 from cgqn_jax.simulators.narratives.futures import hypotheses
 from cgqn_jax.simulators.narratives.rendering import render, render_batch
 from cgqn_jax.simulators.narratives.sampling import (
@@ -15,7 +16,6 @@ from cgqn_jax.simulators.narratives.sampling import (
 )
 from cgqn_jax.simulators.narratives.sheets import contact_sheet
 from cgqn_jax.simulators.narratives.stories import Narrative, Story
-from cgqn_jax.simulators.words import SPLITS
 
 __all__ = [
   'NARRATIVES',

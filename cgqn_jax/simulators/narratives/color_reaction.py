@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import itertools
 import math
 
+from cgqn_jax.simulators.draws import Draws
 from cgqn_jax.simulators.narratives.placement import (
   random_cast,
   random_places,
@@ -15,7 +16,6 @@ from cgqn_jax.simulators.narratives.stories import (
   Stage,
   Story,
 )
-from cgqn_jax.simulators.words import Draws
 
 NUM_FRAMES = 12
 ACTOR, REACTOR = 0, 1

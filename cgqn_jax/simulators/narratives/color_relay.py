@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import itertools
 from typing import NamedTuple
 
+from cgqn_jax.simulators.draws import Draws
 from cgqn_jax.simulators.narratives.placement import random_cast
 from cgqn_jax.simulators.narratives.stories import (
   NUM_COLORS,
@@ -16,7 +17,6 @@ from cgqn_jax.simulators.narratives.stories import (
   Stage,
   Story,
 )
-from cgqn_jax.simulators.words import Draws
 
 NUM_SHAPES = 4
 LEG = 5

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import math
 from typing import NamedTuple
 
+from cgqn_jax.simulators.draws import Draws
 from cgqn_jax.simulators.narratives.placement import (
   random_cast,
   random_place,
@@ -16,7 +17,6 @@ from cgqn_jax.simulators.narratives.stories import (
   Story,
   contact,
 )
-from cgqn_jax.simulators.words import Draws
 
 NUM_SHAPES, NUM_FRAMES = 4, 21
 WAY_POINT_FRAMES = (0, 10, 20)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from cgqn_jax.simulators.draws import Draws
 from cgqn_jax.simulators.narratives.stories import (
   NUM_COLORS,
   NUM_KINDS,
@@ -10,7 +11,6 @@ from cgqn_jax.simulators.narratives.stories import (
   Cast,
   Place,
 )
-from cgqn_jax.simulators.words import Draws
 
 GAP = 3 / 64  # kept free between two shapes, and to the frame's edge
 _TRIES = 200

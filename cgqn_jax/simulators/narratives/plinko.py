@@ -7,6 +7,7 @@ regard to each other show a ball that jumps.
 from collections.abc import Sequence
 import itertools
 
+from cgqn_jax.simulators.draws import Draws
 from cgqn_jax.simulators.narratives.stories import (
   CIRCLE,
   NUM_COLORS,
@@ -19,7 +20,6 @@ from cgqn_jax.simulators.narratives.stories import (
   Stage,
   Story,
 )
-from cgqn_jax.simulators.words import Draws
 
 ROWS, LEG = 4, 5
 NUM_FRAMES = ROWS * LEG + 1

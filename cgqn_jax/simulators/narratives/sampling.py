@@ -5,6 +5,7 @@ import operator
 
 import numpy as np
 
+from cgqn_jax.simulators.draws import SPLITS, Draws
 from cgqn_jax.simulators.narratives.color_reaction import COLOR_REACTION
 from cgqn_jax.simulators.narratives.color_relay import COLOR_RELAY
 from cgqn_jax.simulators.narratives.dag_chase import DAG_CHASE
@@ -15,7 +16,6 @@ from cgqn_jax.simulators.narratives.traveling import (
   GREEDY_SALESMAN,
   TRAVELING_SALESMAN,
 )
-from cgqn_jax.simulators.words import SPLITS, Draws
 
 NARRATIVES: dict[str, Narrative] = {
   narrative.name: narrative

@@ -7,6 +7,7 @@ all frames after the panel must agree.
 from collections.abc import Sequence
 import itertools
 
+from cgqn_jax.simulators.draws import Draws
 from cgqn_jax.simulators.narratives.stories import (
   NUM_COLORS,
   NUM_KINDS,
@@ -18,7 +19,6 @@ from cgqn_jax.simulators.narratives.stories import (
   Stage,
   Story,
 )
-from cgqn_jax.simulators.words import Draws
 
 NUM_FRAMES = 21
 LANES = (1 / 6, 3 / 6, 5 / 6)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cgqn_jax.simulators.words import Draws
+from cgqn_jax.simulators.draws import Draws
 
 KINDS = ('circle', 'square', 'triangle', 'pentagon', 'panel')
 CIRCLE, SQUARE, TRIANGLE, PENTAGON, PANEL = range(5)

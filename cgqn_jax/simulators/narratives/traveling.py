@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import itertools
 import math
 
+from cgqn_jax.simulators.draws import Draws
 from cgqn_jax.simulators.narratives.placement import random_cast
 from cgqn_jax.simulators.narratives.stories import (
   Cast,
@@ -14,7 +15,6 @@ from cgqn_jax.simulators.narratives.stories import (
   Stage,
   Story,
 )
-from cgqn_jax.simulators.words import Draws
 
 NUM_SHAPES = 5
 ACTOR, *TARGETS = range(NUM_SHAPES)

@@ -1,0 +1,210 @@
+"""What it takes to reach frame t: seconds and FLOPs (paper, section 4.1).
+
+CGQN and GQN render any frame directly; sSSM, SV2P and CDNA must pass through
+all frames before it, of which sSSM decodes only those asked for. Parameters are
+fresh and frames are noise: time depends on shapes alone, not on what a model
+has learnt. So t may lie beyond the videos of training; there CGQN is asked for
+a timestamp above 1, and the sequential models roll on.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import functools
+import json
+import pathlib
+import time
+from typing import Any, NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+
+from cgqn_jax.benchmark import timing
+from cgqn_jax.benchmark.flops import count_flops
+from cgqn_jax.models import convolutions
+from cgqn_jax.models.build import JUMPY, Model, build
+from cgqn_jax.models.sequential import Sequential
+from cgqn_jax.training import trees
+from cgqn_jax.types import Array, Params, Scene
+
+CONTEXT = 6  # frames 0 .. 5, as in figure 3
+# Frame t alone, or all frames from the context to t.
+MODES = ('one', 'all')
+
+Say = Callable[[str], None]
+
+
+class Case(NamedTuple):
+  """What is timed: a model of the comparison that draws up to a frame."""
+
+  model: str
+  frame: int
+  mode: str
+
+
+def measure(
+  configs: Mapping[str, ConfigDict],
+  frames: Sequence[int],
+  *,
+  batch_size: int = 1,
+  num_samples: int = 1,
+  repeats: int = 20,
+  say: Say = print,
+) -> list[dict[str, Any]]:
+  """Seconds and FLOPs of every model, frame and mode, a row each.
+
+  Args:
+    configs: of the runs that are compared, by name.
+    frames: t, each from CONTEXT on.
+    batch_size: scenes at once.
+    num_samples: of each scene.
+    repeats: timings of each, in as many rounds over all of them.
+    say: takes a line of progress.
+
+  Returns:
+    Rows with `seconds` (the median), `first_quartile`, `third_quartile`,
+    `timings` (in the order of the rounds), `flops` of the call as
+    `count_flops` counts, every convolution counted as one, and what was
+    measured, where and when.
+  """
+  check(configs, frames)
+  common = {
+    'context': CONTEXT,
+    'batch_size': batch_size,
+    'num_samples': num_samples,
+    'repeats': repeats,
+    **timing.circumstances(),
+  }
+  calls, rows = {}, {}
+  total, start = len(configs) * len(frames) * len(MODES), time.monotonic()
+  for name, config in configs.items():
+    model = build(config)
+    params = model.init(jax.random.key(0))
+    for frame in frames:
+      its = reaching(model, frame)
+      for mode in MODES:
+        case = Case(name, frame, mode)
+        arguments = jax.device_put(
+          (params, *inputs(config, frame, mode, batch_size))
+        )
+        call = functools.partial(_sample, its, num_samples, *arguments)
+        first_s = timing.warm_up(call)
+        calls[case] = call
+        rows[case] = {
+          **case._asdict(),
+          'frames': arguments[-1].shape[1],
+          'preset': config.preset,
+          'frame_size': config.data.frame_size,
+          'trained_frames': config.data.num_frames,
+          'parameters': trees.size(params),
+          'flops': _count(its, num_samples, arguments),
+        }
+        say(
+          f'compiled {len(calls)} of {total}: {name}, frame {frame}, {mode}, '
+          f'{first_s:.1f} s; {_left(start, len(calls), total)}'
+        )
+  start = time.monotonic()
+  timings = timing.interleaved(
+    calls,
+    repeats,
+    lambda n: say(f'round {n} of {repeats}; {_left(start, n, repeats)}'),
+  )
+  return [
+    rows[case] | _summary(seconds) | common for case, seconds in timings.items()
+  ]
+
+
+def check(configs: Mapping[str, ConfigDict], frames: Sequence[int]) -> None:
+  """ValueError for what cannot be measured."""
+  if len(set(frames)) < max(2, len(frames)) or min(frames) < CONTEXT:
+    raise ValueError(
+      f'the frames are {", ".join(map(str, frames))}; give at least two, each '
+      f'once, from {CONTEXT} on, the first after the context'
+    )
+  for name, config in configs.items():
+    if config.data.view_size != 1:
+      raise ValueError(
+        f'{name} is of {config.dataset}, whose views are no timestamps; only '
+        'videos have a frame t to jump to'
+      )
+
+
+def reaching(model: Model, frame: int) -> Model:
+  """The model for videos that end at `frame`, with the same parameters.
+
+  A sequential model draws the noise of all frames of its videos; so it draws
+  none for frames that are not reached, and can go beyond those of training.
+  """
+  if not isinstance(model, Sequential):
+    return model
+  networks = model.networks.clone(num_frames=frame + 1)
+  return Sequential(networks, model.pixel_variance)
+
+
+def inputs(
+  config: ConfigDict, frame: int, mode: str, batch_size: int
+) -> tuple[Array, Scene, np.ndarray, np.ndarray]:
+  """What `sample` takes after the parameters: key, context, mask, queries."""
+  # The sequential models know a frame by its number in the video that ends at
+  # `frame`, CGQN and GQN by its time in those of training.
+  jumpy = config.model.name in JUMPY
+  last = config.data.num_frames - 1 if jumpy else frame
+  first = frame if mode == 'one' else CONTEXT
+  size = config.data.frame_size
+  rng = np.random.default_rng(0)
+  shape = (batch_size, CONTEXT, size, size, 3)
+  frames = rng.integers(0, 256, shape, np.uint8)
+
+  def views(start: int, stop: int) -> np.ndarray:
+    times = (np.arange(start, stop) / last).astype(np.float32)
+    return np.tile(times[None, :, None], (batch_size, 1, 1))
+
+  context = Scene(frames, views(0, CONTEXT))
+  mask = np.ones((batch_size, CONTEXT), bool)
+  return jax.random.key(0), context, mask, views(first, frame + 1)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _sample(
+  model: Model, num_samples: int, params: Params, *arguments: Any
+) -> Array:
+  """For CGQN and GQN one program whatever the frame: it is but a number."""
+  return model.sample(params, *arguments, num_samples=num_samples)
+
+
+def _count(model: Model, num_samples: int, arguments: tuple[Any, ...]) -> int:
+  with convolutions.plain_convolutions():
+    # Not `_sample`: what is traced here must not be what runs.
+    sample = functools.partial(model.sample, num_samples=num_samples)
+    return count_flops(sample, *arguments)
+
+
+def _summary(seconds: Sequence[float]) -> dict[str, Any]:
+  low, median, high = np.quantile(seconds, (0.25, 0.5, 0.75)).tolist()
+  return {
+    'seconds': median,
+    'first_quartile': low,
+    'third_quartile': high,
+    'timings': list(seconds),
+  }
+
+
+def _left(start: float, done: int, total: int) -> str:
+  seconds = (time.monotonic() - start) * (total - done) / done
+  return f'about {seconds / 60:.1f} min left'
+
+
+def dump(rows: Sequence[Mapping[str, Any]]) -> str:
+  """The rows as JSON lines."""
+  return ''.join(json.dumps(row) + '\n' for row in rows)
+
+
+def load(path: str | pathlib.Path) -> list[dict[str, Any]]:
+  """Reads them; ValueError, one line, where there are none."""
+  try:
+    lines = pathlib.Path(path).read_text('utf-8').splitlines()
+    rows = [json.loads(line) for line in lines]
+  except (OSError, ValueError) as error:
+    raise ValueError(f'{path} cannot be read as JSON lines: {error}') from error
+  if not rows or 'timings' not in rows[0]:
+    raise ValueError(f'{path} holds no rows of experiments/jump.py')
+  return rows

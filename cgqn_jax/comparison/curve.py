@@ -1,0 +1,162 @@
+"""Scores of every kept checkpoint of a run on held-out scenes.
+
+Paper, figures 5, 6 and 8 to 10: error and negative ELBO against training. A
+point also says what it cost: updates, seconds and FLOPs.
+"""
+
+from collections.abc import Mapping, Sequence
+import json
+import math
+import pathlib
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+
+from cgqn_jax.benchmark.flops import count_flops
+from cgqn_jax.comparison import runs, statistics
+from cgqn_jax.data import batches, sources
+from cgqn_jax.data.protocols import TEST_TARGETS
+from cgqn_jax.evaluation import metrics as metrics_lib
+from cgqn_jax.evaluation import videos
+from cgqn_jax.models import convolutions
+from cgqn_jax.models.build import build, pixel_variance
+from cgqn_jax.training import trees
+from cgqn_jax.training.metrics_log import read_metrics
+from cgqn_jax.training.workdir import read_workdir, replace_text, restore
+from cgqn_jax.types import Params
+
+
+def write(
+  workdir: pathlib.Path, asked: Mapping[str, Any], points: int
+) -> dict[str, Any]:
+  """Scores the checkpoints and writes <workdir>/eval/curve.json.
+
+  Args:
+    workdir: of a finished training.
+    asked: as `experiment.asked` says it.
+    points: of the curve; checkpoints between them, saved when a machine was
+      taken away, are passed over.
+  """
+  steps = runs.checkpoint_steps(workdir)
+  last = steps[-1]
+  every = math.ceil(last / points)
+  steps = [step for step in steps if step % every == 0 or step == last]
+  seconds = training_seconds(read_metrics(workdir), steps)
+  # One model for all of them, so that its samples are compiled once.
+  config = read_workdir(workdir)
+  model, protocol = build(config), _protocol(config, asked)
+  rows = []
+  for step, its in zip(steps, seconds, strict=True):
+    print(f'{workdir.name}: scores of update {step:,} of {last:,}', flush=True)
+    params = restore(model, workdir, step)
+    scores = _score(model, params, config, protocol)
+    rows.append({'step': step, 'train_seconds': its} | scores)
+  curve = {
+    'num_steps': last,
+    'points': rows,
+    'protocol': protocol,
+    'parameters': trees.size(params),
+    'flops_per_update': flops_per_update(model, config),
+    'asked': asked,
+    # Of the files that belong to it, should they be written over.
+    'evaluated': runs.evaluated(workdir),
+  }
+  path = workdir / runs.CURVE
+  path.parent.mkdir(exist_ok=True)
+  replace_text(path, json.dumps(curve, indent=2) + '\n')
+  return curve
+
+
+def training_seconds(
+  rows: Sequence[Mapping[str, Any]], steps: Sequence[int]
+) -> list[float | None]:
+  """Seconds of training up to each step, from the logged speeds.
+
+  Waiting for data is in them; compiling, validation, pictures and saving are
+  not, nor the time between a kill and the resumption. Seeds trained together
+  have each its part. A row without a speed takes that of the next one that has
+  it.
+
+  Args:
+    rows: of training, in order.
+    steps: to be timed; None for each where no row has a speed.
+  """
+  speeds = [row.get('updates_per_second') for row in rows]
+  if not any(speeds):
+    return [None] * len(steps)
+  following = next(speed for speed in reversed(speeds) if speed)
+  for i in reversed(range(len(speeds))):
+    following = speeds[i] = speeds[i] or following
+  ends = np.array([0] + [row['step'] for row in rows])
+  total = np.insert(np.cumsum(np.diff(ends) / speeds), 0, 0.0)
+  return np.interp(steps, ends, total).tolist()
+
+
+def flops_per_update(model: Any, config: ConfigDict) -> int:
+  """Of loss and gradient for a batch, as `count_flops` counts them."""
+  batch = next(batches.validation_batches(config, 'validation', 1, 1))
+  step = jax.ShapeDtypeStruct((), 'int32')
+  params = jax.eval_shape(model.init, jax.random.key(0))
+
+  def update(params: Params, batch: Any, step: Any) -> Any:
+    key = jax.random.key(0)
+    return jax.grad(model.loss, has_aux=True)(params, key, batch, step)
+
+  with convolutions.plain_convolutions():
+    return config.batch_size * count_flops(update, params, batch, step)
+
+
+def _protocol(config: ConfigDict, asked: Mapping[str, Any]) -> dict[str, Any]:
+  """Of the curve, as `evaluate.py` writes one of its numbers."""
+  tables, curve = asked['evaluation'], asked['curve']
+  there = len(sources.open_source(config, tables['split']))
+  rooms = config.data.protocol == 'hidden_side'
+  targets = config.data.num_targets
+  if rooms:
+    targets = TEST_TARGETS
+  else:
+    hidden = config.data.num_frames - len(config.data.test_context)
+    targets = min(targets, hidden)
+  variance = float(pixel_variance(config)(config.num_steps))
+  return {
+    'split': tables['split'],
+    'num_scenes': min(curve['num_scenes'], there),
+    'num_draws': curve['num_draws'],
+    'num_samples': None if rooms else curve['num_samples'],
+    'batch_size': tables['batch_size'],
+    'seed': tables['seed'],
+    'num_targets': targets,
+    'pixel_variance': variance,
+  }
+
+
+def _score(
+  model: Any, params: Params, config: ConfigDict, protocol: dict[str, Any]
+) -> dict[str, Any]:
+  """Bounds of rooms; of videos all that the tables say, in short."""
+  if config.data.protocol != 'hidden_side':
+    metrics = videos.evaluate(model, params, config, protocol).metrics
+    best = videos.best_of(protocol['num_samples'])
+    names = ['negative_elbo', 'kl', *(f'best_of_{n}' for n in best)]
+    return {name: metrics[name] for name in names}
+  # The noise of the tables: the last point differs by the draws alone.
+  key = jax.random.split(jax.random.key(protocol['seed']), 2)[1]
+  elbo, kl = [], []
+  split, num_scenes = protocol['split'], protocol['num_scenes']
+  for batch in batches.test_batches(
+    config, split, num_scenes, protocol['batch_size']
+  ):
+    variance, draws = protocol['pixel_variance'], protocol['num_draws']
+    its = metrics_lib.bounds(model, params, key, batch, variance, draws)
+    real = batch.weight > 0
+    elbo.append(its.elbo[real])
+    kl.append(its.kl[real])
+  elbo, kl = np.concatenate(elbo), np.concatenate(kl)
+  error = statistics.deviation(elbo)
+  return {
+    'negative_elbo': float(-elbo.mean()),
+    'negative_elbo_error': error and error / math.sqrt(len(elbo)),
+    'kl': float(kl.mean()),
+  }

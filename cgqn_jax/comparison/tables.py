@@ -1,0 +1,256 @@
+"""The tables of an experiment: every run, and means over runs.
+
+Paper, section 4.1 (figure 5) for videos; of dice see `consistency_tables`.
+"""
+
+from collections.abc import Mapping, Sequence
+import json
+from typing import Any
+
+from cgqn_jax.comparison import dice_tables, markdown, results, statistics
+from cgqn_jax.comparison.markdown import Rows
+from cgqn_jax.comparison.results import COLLAPSED, headline
+
+BUDGETS = ('updates', 'seconds', 'FLOPs')
+
+
+def tables(
+  rows: Rows,
+  curves: Mapping[str, Mapping[str, Any]],
+  diverged: Sequence[str] = (),
+) -> tuple[str, dict[str, Any]]:
+  """All of an experiment in Markdown, and its numbers.
+
+  Args:
+    rows: of runs.jsonl, at least one.
+    curves: of the same runs, by name.
+    diverged: the model of each run whose loss was not finite any more.
+  """
+  if 'kl_1' in rows[0]:
+    text, summary = dice_tables.tables(rows)
+  else:
+    text, summary = video_table(rows, diverged)
+    text += '\n\n' + budget_table(rows, curves)
+  return '\n\n'.join([protocol(rows), text, run_table(rows)]), summary
+
+
+def protocol(rows: Rows) -> str:
+  """What all numbers have in common, and what made them."""
+  its = rows[0]
+
+  def p(name: str) -> Any:
+    return its[f'protocol_{name}']
+
+  def versions(name: str) -> str:
+    return ', '.join(sorted({f'{row[f"version_{name}"]}' for row in rows}))
+
+  context = p('context')
+  if not isinstance(context, str):
+    context = f'frames {json.dumps(context)} (from 0)'
+  updates = ', '.join(f'{n:,}' for n in sorted({r['num_steps'] for r in rows}))
+  seeds = ', '.join(str(seed) for seed in sorted({r['seed'] for r in rows}))
+  dates = sorted({row['date'] for row in rows})
+  lines = [
+    f'{p("dataset")}, {p("frame_size")}x{p("frame_size")}, {p("split")} split: '
+    f'{p("num_scenes"):,} scenes, {p("num_samples")} samples and '
+    f'{p("num_draws")} posterior draws each, evaluation seed {p("seed")}',
+    f'context: {context}; judged: {p("hidden_frames")} hidden frames; bounds '
+    f'over {_num_targets(rows)} of them',
+    f'trained for {updates} updates, seeds {seeds}',
+    f'evaluated {" to ".join(dict.fromkeys((dates[0], dates[-1])))} on '
+    f'{versions("device")}; jax {versions("jax")}, flax {versions("flax")}, '
+    f'Python {versions("python")}, commit {versions("commit")}',
+  ]
+  return '\n'.join(f'* {line}' for line in lines)
+
+
+def _num_targets(rows: Rows) -> str:
+  """Of the bounds, and of which models where they differ."""
+  models: dict[int, list[str]] = {}
+  for row in rows:
+    models.setdefault(row['protocol_num_targets'], []).append(row['model'])
+  if len(models) == 1:
+    return f'{next(iter(models))}'
+  return ', '.join(
+    f'{count} ({", ".join(dict.fromkeys(names))})'
+    for count, names in models.items()
+  )
+
+
+def run_table(rows: Rows) -> str:
+  """A line a run."""
+  best = None if 'kl_1' in rows[0] else headline(rows)
+  lines = []
+  for row in rows:
+    error = [] if best is None else [f'{row[best] * 1e3:.3f}']
+    seconds, loss = row['train_seconds'], row['validation_loss']
+    lines.append(
+      [
+        row['run'],
+        f'{row["protocol_step"]:,}',
+        '-' if seconds is None else f'{seconds:,.0f}',
+        '-' if loss is None else f'{loss:.2f}',
+        'yes' if row['chosen'] else '',
+        results.failure(row) or '',
+        f'{row["negative_elbo"]:.2f}',
+        f'{row["kl"]:.2f}',
+        *error,
+      ]
+    )
+  heads = ['run', 'update', 'seconds', 'validation loss', 'chosen', 'failed']
+  heads += ['negative ELBO', 'KL'] + ([] if best is None else ['MSE x 1e-3'])
+  notes = (
+    'Seconds of training without compiling and validation; runs are chosen by '
+    'the validation loss, which is under the protocol of training. On '
+    'validation scenes too: '
+    f'a run has failed whose KL is below {COLLAPSED} nats although it has a '
+    'latent, or whose best sample is worse than repeating the last frame.'
+  )
+  return '\n\n'.join(['### Every run', markdown.table(heads, lines, 1), notes])
+
+
+def video_table(
+  rows: Rows, diverged: Sequence[str] = ()
+) -> tuple[str, dict[str, Any]]:
+  """A line a model, the mean over its runs, and the anchors below."""
+  best = headline(rows)
+  columns = (
+    (f'best of {best.removeprefix("best_of_")}', best, '.2f', 1e3),
+    ('best of 1', 'best_of_1', '.2f', 1e3),
+    ('valid (half)', 'validity_half', '.3f', 1)
+    if _by_half(rows)
+    else ('valid', 'validity', '.3f', 1),
+    ('modes', 'modes', '.2f', 1),
+    ('PSNR, dB', 'best_psnr', '.2f', 1),
+    ('SSIM', 'best_ssim', '.3f', 1),
+    ('negative ELBO', 'negative_elbo', '.1f', 1),
+    ('KL', 'kl', '.2f', 1),
+    ('seconds', 'train_seconds', ',.0f', 1),
+    ('parameters', 'parameters', ',.0f', 1),
+  )
+  lines, summary = [], {}
+  for (_, name), group in results.groups(rows).items():
+    cells = [markdown.cell(group, n, form, s) for _, n, form, s in columns]
+    lost = list(diverged).count(name)
+    failures = sum(results.failure(row) is not None for row in group) + lost
+    half = statistics.student(markdown.known(group, best))
+    cells.insert(1, '-' if half is None else f'{half * 1e3:.2f}')
+    lines.append([name, f'{len(group) + lost}', f'{failures}', *cells])
+    summary[name] = {
+      n: {
+        'mean': markdown.mean(group, n),
+        'deviation': markdown.deviation(group, n),
+      }
+      for _, n, _, _ in columns
+    } | {
+      'runs': len(group) + lost,
+      'failed': failures,
+      'diverged': lost,
+      'student_95': half,
+    }
+  for name in sorted(set(diverged) - set(summary)):
+    lost = list(diverged).count(name)
+    lines.append([name, f'{lost}', f'{lost}', *['-'] * (len(columns) + 1)])
+    summary[name] = {'runs': lost, 'failed': lost, 'diverged': lost}
+  for label, n in (
+    ('copy last frame', 'copy_last_frame'),
+    ('pixel-mean of futures', 'pixel_mean'),
+  ):
+    text = markdown.anchor(rows, n, '.2f', 1e3)
+    lines.append([label, '', '', text, '', text, *[''] * (len(columns) - 2)])
+  names = [f'oracle_{best}', 'oracle_best_of_1']
+  cells = [markdown.anchor(rows, n, '.2f', 1e3) for n in names]
+  cells.insert(1, '')
+  cells += ['1', markdown.anchor(rows, 'oracle_modes', '.2f')]
+  lines.append(['oracle', '', '', *cells, *[''] * (len(columns) - 4)])
+  heads = ['model', 'runs', 'failed', *(head for head, *_ in columns)]
+  heads.insert(4, '± 95 %')
+  notes = (
+    'MSE of the hidden frames, jointly, x 1e-3; behind ± the standard '
+    'deviation over R runs s; ± 95 % is t s / sqrt(R). Failed runs (see every '
+    'run) are in the means, except those that diverged, which have no numbers.'
+  )
+  if _by_half(rows):
+    notes += (
+      ' Valid (half): nearer to a future than half the MSE between the two '
+      'that are nearest to each other.'
+    )
+  for field, what in (
+    ('variance', 'the models have different pixel-variances'),
+    ('protocol_num_targets', 'they are of different numbers of frames'),
+  ):
+    if len({row[field] for row in rows}) > 1:
+      notes += f' Negative ELBOs do not compare here: {what}.'
+  title = '### Errors of hidden frames'
+  return '\n\n'.join([title, markdown.table(heads, lines, 1), notes]), summary
+
+
+def _by_half(rows: Rows) -> bool:
+  """Whether some were judged by the limit of older tables alone."""
+  return any('validity_half' in row and 'validity' not in row for row in rows)
+
+
+def budget_table(rows: Rows, curves: Mapping[str, Mapping[str, Any]]) -> str:
+  """Errors where the run that is cheapest in updates, or seconds, ends."""
+  best = curve_headline(curves)
+  lines, cut = [], False
+  budgets = {
+    kind: min(costs(curve, kind)[-1] for curve in curves.values())
+    for kind in BUDGETS
+    if all(None not in costs(curve, kind) for curve in curves.values())
+  }
+  for (_, name), group in results.groups(rows).items():
+    cells = []
+    for kind, budget in budgets.items():
+      points = [at_budget(curves[row['run']], kind, budget) for row in group]
+      if None in points:  # The fastest of its runs would not stand for all.
+        cells.append('-')
+        continue
+      early = any(
+        point['step'] < row['num_steps']
+        for point, row in zip(points, group, strict=True)
+      )
+      cut |= early
+      text = markdown.cell(points, best, '.2f', 1e3)
+      cells.append(text + (' †' if early else ''))
+    lines.append([name, f'{len(group)}', *cells])
+  heads = ['model', 'runs', *(f'equal {kind}' for kind in budgets)]
+  its = next(iter(curves.values()))['protocol']
+  shown = ', '.join(f'{budget:,.4g} {kind}' for kind, budget in budgets.items())
+  notes = (
+    f'{best.replace("_", " ")} x 1e-3 at the last checkpoint within {shown}; '
+    f'{its["num_scenes"]} scenes, {its["num_samples"]} samples. -: not all of '
+    'its runs have a checkpoint so early.'
+  )
+  if cut:
+    notes += (
+      ' †: read before the end of the run, whose schedules were not made for '
+      'that budget.'
+    )
+  title = '### At equal budgets'
+  return '\n\n'.join([title, markdown.table(heads, lines, 1), notes])
+
+
+def curve_headline(curves: Mapping[str, Mapping[str, Any]]) -> str:
+  """As `headline`, of the points of curves."""
+  return headline([curve['points'][-1] for curve in curves.values()])
+
+
+def costs(curve: Mapping[str, Any], kind: str) -> list[float | None]:
+  """Of the points of a curve, in updates, seconds or FLOPs."""
+  points = curve['points']
+  if kind == 'seconds':
+    return [point['train_seconds'] for point in points]
+  scale = curve['flops_per_update'] if kind == 'FLOPs' else 1
+  return [point['step'] * scale for point in points]
+
+
+def at_budget(
+  curve: Mapping[str, Any], kind: str, budget: float
+) -> Mapping[str, Any] | None:
+  """The last point that costs no more; None where all do."""
+  spent = costs(curve, kind)
+  within = [
+    p for p, c in zip(curve['points'], spent, strict=True) if c <= budget
+  ]
+  return within[-1] if within else None

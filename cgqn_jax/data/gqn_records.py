@@ -1,0 +1,150 @@
+"""The public GQN datasets (Eslami et al., 2018), read without TensorFlow.
+
+A scene is a tf.train.Example of `frames`, S JPEGs, and `cameras`, S x 5
+floats: x, y, z, yaw, pitch (radians). The names and sizes of the datasets are
+in configs/rooms.py.
+"""
+
+from concurrent import futures
+import io
+import pathlib
+from typing import Any
+
+from google.protobuf import message
+from ml_collections import ConfigDict
+import numpy as np
+from PIL import Image
+from tensorflow_datasets.proto import tf_example_generated_pb2 as protos
+
+from cgqn_jax.data import tfrecords
+from cgqn_jax.data.examples import Video, cameras, check_frames, check_views
+from cgqn_jax.types import Array
+
+# Scenes at the end of train that are held out for validation, if that is no
+# more than a tenth of them: the release has only train and test.
+HELD_OUT = 1000
+_POSE = 5  # x, y, z, yaw, pitch
+
+
+class GqnSource:
+  """The scenes of <data.path>/train and <data.path>/test, any *.tfrecord.
+
+  The split validation is the last 1,000 scenes of train in the order of file
+  names, or its last tenth if that is fewer; train is what is left. A few of a
+  dataset's files are a dataset, too; with data.tiny only the first of a
+  folder is read. Of each scene the first `data.num_frames` views are used,
+  resized to `data.frame_size` by the mean over each pixel's area.
+  """
+
+  def __init__(self, config: ConfigDict, split: str):
+    name = 'test' if split == 'test' else 'train'
+    folder = pathlib.Path(config.data.path).expanduser() / name
+    if not config.data.path or not folder.is_dir():
+      raise ValueError(
+        f'data.path is {config.data.path!r}: {folder} is not a folder; '
+        "source='gqn' reads <path>/train and <path>/test, as a public GQN "
+        'dataset is released'
+      )
+    self._files = sorted(folder.glob('*.tfrecord'))
+    if config.data.tiny:
+      del self._files[1:]
+    self._config = config
+    with futures.ThreadPoolExecutor(16) as pool:  # hides a disk's latency
+      self._offsets = list(pool.map(tfrecords.offsets, self._files))
+    self._ends = np.cumsum([len(o) for o in self._offsets], dtype=int)
+    count = int(self._ends[-1]) if self._files else 0
+    held_out = 0 if name == 'test' else min(HELD_OUT, -(-count // 10))
+    self._first = count - held_out if split == 'validation' else 0
+    self._length = held_out or count
+    if split == 'train':
+      self._length = count - held_out
+    if not self._length:
+      raise ValueError(
+        f'{folder} holds no scene for {split}: {count} scenes in '
+        f'{len(self._files)} *.tfrecord files, {held_out} of them held out '
+        'for validation'
+      )
+    self[0]
+
+  def __len__(self) -> int:
+    return self._length
+
+  def __getitem__(self, index: int) -> Video:
+    scene = self._first + index
+    file = int(np.searchsorted(self._ends, scene, side='right'))
+    record = scene - int(self._ends[file]) + len(self._offsets[file])
+    where = f'{self._files[file]}: record {record}'
+    data = tfrecords.read(self._files[file], self._offsets[file][record], where)
+    jpegs, poses = _parse(data, where)
+    wanted = self._config.data.num_frames
+    if len(jpegs) < wanted:
+      raise ValueError(
+        f'{where} has {len(jpegs)} frames; data.num_frames asks for {wanted}'
+      )
+    size = self._config.data.frame_size
+    frames = np.stack(
+      [
+        resize(_decode(jpeg, f'{where}, frame {n}'), size)
+        for n, jpeg in enumerate(jpegs[:wanted])
+      ]
+    )
+    views = cameras(poses[:wanted])
+    check_frames(self._config, frames.shape, where)
+    check_views(self._config, views, where)
+    return Video(frames, (), views, index)
+
+  def to_frames(self, shown: Any, fixed: Any) -> Array:
+    del fixed
+    return shown
+
+
+def resize(frame: np.ndarray, size: int) -> np.ndarray:
+  """[H, W, 3] uint8 -> [size, size, 3], each pixel the mean of its area."""
+  if frame.shape[:2] == (size, size):
+    return frame
+  mean = _shrink(_shrink(frame, size).swapaxes(0, 1), size).swapaxes(0, 1)
+  return np.floor(mean + 0.5).astype(np.uint8)
+
+
+def _shrink(rows: np.ndarray, size: int) -> np.ndarray:
+  """The means of `size` equal parts of the first axis, pixels cut if need be.
+
+  Differences of the integral; a product with a matrix would start BLAS's
+  threads in a loader.
+  """
+  edges = np.arange(size + 1) * (len(rows) / size)
+  whole = np.minimum(edges.astype(int), len(rows) - 1)
+  sums = np.cumsum(rows, axis=0, dtype=float) - rows
+  integral = sums[whole] + (edges - whole)[:, None, None] * rows[whole]
+  return np.diff(integral, axis=0) * (size / len(rows))
+
+
+def _parse(data: bytes, where: str) -> tuple[list[bytes], np.ndarray]:
+  """A record's data -> its JPEGs and their poses [S, 5]."""
+  try:
+    example = protos.Example.FromString(data)
+  except message.DecodeError:
+    raise ValueError(f'{where} is no tf.train.Example') from None
+  feature = example.features.feature
+  jpegs = list(feature['frames'].bytes_list.value)
+  numbers = np.array(feature['cameras'].float_list.value)
+  if not jpegs:
+    raise ValueError(
+      f'{where} has no frames: a GQN record holds JPEGs called frames'
+    )
+  if len(numbers) != _POSE * len(jpegs):
+    raise ValueError(
+      f'{where} has {len(numbers)} camera numbers for {len(jpegs)} frames; '
+      f'a camera must be {_POSE} numbers: x, y, z, yaw, pitch'
+    )
+  return jpegs, numbers.reshape(-1, _POSE)
+
+
+def _decode(jpeg: bytes, where: str) -> np.ndarray:
+  try:
+    frame = np.asarray(Image.open(io.BytesIO(jpeg)).convert('RGB'))
+  except (OSError, ValueError, SyntaxError):
+    raise ValueError(f'{where} is no image that can be read') from None
+  if frame.shape[0] != frame.shape[1]:
+    raise ValueError(f'{where} is {list(frame.shape)}; it must be square')
+  return frame

@@ -1,0 +1,204 @@
+"""Where scenes come from: a prepared dataset, a simulator, files of others.
+
+A source is random-access and knows nothing of context or target. Its element
+is a `Video`: what is shown frame by frame, and how `to_frames` makes pixels
+of it once the frames that a batch needs have been picked.
+"""
+
+from collections.abc import Callable, Mapping
+import pathlib
+import re
+from typing import Any
+
+from ml_collections import ConfigDict
+import numpy as np
+import tensorflow_datasets as tfds
+
+from cgqn_jax.data.examples import (
+  Source,
+  Video,
+  check_frames,
+  check_views,
+  timestamps,
+)
+from cgqn_jax.data.folders import FolderSource
+from cgqn_jax.data.gqn_records import GqnSource
+from cgqn_jax.simulators import dice, narratives
+from cgqn_jax.types import Array
+
+SPLITS = ('train', 'validation', 'test')
+# Scenes of a simulated stream: as many ids as an int32 holds. Validation and
+# test stay the stored thousand, so that numbers compare.
+STREAM = {'train': 2**31 - 1, 'validation': 1000, 'test': 1000}
+
+
+def open_source(config: ConfigDict, split: str) -> Source:
+  """The source that config.data names; ValueError says what is wrong."""
+  makers: dict[str, Callable[[ConfigDict, str], Source]] = {
+    'tfds': TfdsSource,
+    'simulator': _simulator,
+    'folder': FolderSource,
+    'gqn': GqnSource,
+  }
+  if config.data.source not in makers:
+    raise ValueError(
+      f'data.source is {config.data.source!r}; it must be one of '
+      f'{", ".join(makers)}'
+    )
+  return makers[config.data.source](config, split)
+
+
+def _simulator(config: ConfigDict, split: str) -> Source:
+  """The stream of the simulator that config.dataset names."""
+  makers = {'narratives': NarrativeStream, 'dice': DiceStream}
+  if config.dataset not in makers:
+    raise ValueError(
+      f"data.source is 'simulator', and dataset {config.dataset!r} has none; "
+      f'the simulators are {", ".join(makers)}'
+    )
+  return makers[config.dataset](config, split)
+
+
+def dataset_config(config: ConfigDict) -> str:
+  """The name of the TFDS config: narrative, frame size, tiny or not."""
+  size = config.data.frame_size
+  name = config.data.config + ('' if size == 64 else f'_{size}')
+  return name + ('_tiny' if config.data.tiny else '')
+
+
+def dataset_path(config: ConfigDict) -> pathlib.Path | None:
+  """The prepared dataset's folder, its newest version; None if not built."""
+  root = pathlib.Path(config.data.data_dir or tfds.core.constants.DATA_DIR)
+  folder = root.expanduser() / config.dataset / dataset_config(config)
+  versions = [
+    path
+    for path in (folder.iterdir() if folder.is_dir() else ())
+    if re.fullmatch(r'\d+\.\d+\.\d+', path.name)
+  ]
+  newest = max(
+    versions, key=lambda p: tuple(map(int, p.name.split('.'))), default=None
+  )
+  return newest
+
+
+class TfdsSource:
+  """A split of a dataset that `datasets/build.py` has prepared."""
+
+  def __init__(self, config: ConfigDict, split: str):
+    path = dataset_path(config)
+    build = (
+      f'python datasets/build.py {config.dataset} '
+      f'--config={dataset_config(config)}'
+    )
+    if config.data.data_dir:
+      build += f' --data_dir={config.data.data_dir}'
+    if path is None:
+      raise ValueError(
+        f'dataset {config.dataset}/{dataset_config(config)} is not built; '
+        f'build it with: {build}'
+      )
+    try:
+      builder = tfds.builder_from_directory(path)
+      self._records = builder.as_data_source(split)
+      # The last record of every shard: a truncated file shows here, not in
+      # the middle of a run.
+      ends = np.cumsum(builder.info.splits[split].shard_lengths)
+      last = [self._records[int(end) - 1] for end in ends][-1]
+    except Exception as error:
+      reason = str(error).splitlines()[0] if str(error) else type(error)
+      raise ValueError(
+        f'the {split} split of {path} cannot be read ({reason}); build it '
+        f'again with: {build} --overwrite'
+      ) from error
+    check_frames(config, last['frames'].shape, path)
+    check_views(config, _views(last), path)
+
+  def __len__(self) -> int:
+    return len(self._records)
+
+  def __getitem__(self, index: int) -> Video:
+    record = self._records[index]
+    example_id = int(record['example_id'])
+    pixels = record.get('face_pixels')
+    return Video(record['frames'], (), _views(record), example_id, pixels)
+
+  def to_frames(self, shown: Any, fixed: Any) -> Array:
+    del fixed
+    return shown
+
+
+def _views(record: Mapping[str, np.ndarray]) -> np.ndarray:
+  """A record's cameras; a video has none and is seen by time."""
+  if 'cameras' in record:
+    return record['cameras']
+  return timestamps(len(record['frames']))
+
+
+class NarrativeStream:
+  """The same videos, sampled by id and drawn on the device."""
+
+  def __init__(self, config: ConfigDict, split: str):
+    self._name, self._split = config.data.config, split
+    self._frame_size = config.data.frame_size
+    self._length = 256 if config.data.tiny else STREAM[split]
+    if self._name not in narratives.NARRATIVES:
+      raise ValueError(
+        f'data.config is {self._name!r}; the simulated narratives are '
+        f'{", ".join(narratives.NARRATIVES)}'
+      )
+    frames = narratives.NARRATIVES[self._name].num_frames
+    size = self._frame_size
+    check_frames(config, (frames, size, size, 3), self._name)
+
+  def __len__(self) -> int:
+    return self._length
+
+  def __getitem__(self, index: int) -> Video:
+    story = narratives.sample(self._name, self._split, index)
+    shown = {'positions': story.positions, 'color': story.color}
+    fixed = {k: v for k, v in story._asdict().items() if k not in shown}
+    views = timestamps(len(story.positions))
+    return Video(shown, fixed, views, index)
+
+  def to_frames(self, shown: Any, fixed: Any) -> Array:
+    story = narratives.Story(**shown, **fixed)
+    return narratives.render_batch(story, self._frame_size)
+
+
+def supersampling(config: ConfigDict) -> int:
+  """Rays along a pixel's side of the stored dice (see datasets/dice)."""
+  fine = config.data.config != 's2' and config.data.frame_size >= 64
+  return 4 if fine else 2
+
+
+class DiceStream:
+  """The same rooms; only the views that a batch needs are drawn."""
+
+  def __init__(self, config: ConfigDict, split: str):
+    self._split, self._frame_size = split, config.data.frame_size
+    self._length = 256 if config.data.tiny else STREAM[split]
+    if config.data.config not in dice.STYLES:
+      raise ValueError(
+        f'data.config is {config.data.config!r}; the simulated dice are '
+        f'{", ".join(dice.STYLES)}'
+      )
+    self._style = dice.STYLES[config.data.config]
+    self._supersampling = supersampling(config)
+    size = self._frame_size
+    check_frames(config, (dice.NUM_VIEWS, size, size, 3), 'dice')
+    check_views(config, self[0].views, 'dice')
+
+  def __len__(self) -> int:
+    return self._length
+
+  def __getitem__(self, index: int) -> Video:
+    room = dice.sample(self._split, index, style=self._style)
+    fixed = {k: v for k, v in room._asdict().items() if k != 'cameras'}
+    pixels = dice.face_pixels(room, self._frame_size, self._supersampling)
+    return Video(
+      room.cameras, fixed, room.cameras, index, np.asarray(pixels, np.uint16)
+    )
+
+  def to_frames(self, shown: Any, fixed: Any) -> Array:
+    room = dice.Room(cameras=shown, **fixed)
+    return dice.render_batch(room, self._frame_size, self._supersampling).frames

@@ -1,0 +1,256 @@
+"""All scores of a model on dice whose fourth side it has not seen.
+
+Paper, section 4.2: the context shows three sides of the cube, three targets
+show the fourth. The counterpart of `scoring`, with the same interface.
+"""
+
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+import tqdm
+
+from cgqn_jax import images
+from cgqn_jax.data import batches, protocols, sources
+from cgqn_jax.evaluation import (
+  consistency,
+  dice_judge,
+  videos,
+)
+from cgqn_jax.evaluation import (
+  metrics as metrics_lib,
+)
+from cgqn_jax.simulators import dice
+from cgqn_jax.types import Array, Batch, Params
+
+_SHOWN = 4  # scenes on the sheet, and samples of each
+_CHUNK = 10  # samples drawn at once, which bounds the memory
+# Scenes that fresh weights see: their KLs differ little between scenes.
+_UNTRAINED_SCENES = 20
+
+
+def evaluate(
+  model: Any, params: Params, config: ConfigDict, protocol: dict[str, Any]
+) -> videos.Scores:
+  """All scores of dice.
+
+  Raises:
+    ValueError: where the dice do not show the digits that the judge knows.
+  """
+  if config.data.config not in dice.STYLES:
+    raise ValueError(
+      f'the dice of {config.data.config!r} cannot be judged: the simulator '
+      f'knows those of {", ".join(dice.STYLES)}'
+    )
+  classes = dice.STYLES[config.data.config].classes
+  keys = jax.random.split(jax.random.key(protocol['seed']), 2)
+  rows, ids, shown = [], [], []
+  num_scenes, size = protocol['num_scenes'], protocol['batch_size']
+  bar = tqdm.tqdm(total=num_scenes, desc='dice', unit=' scenes')
+  for batch in batches.test_batches(
+    config, protocol['split'], num_scenes, size
+  ):
+    batch = jax.tree.map(np.asarray, batch)
+    renders = possible_targets(config, protocol['split'], batch)
+    samples = draw_samples(
+      model, params, keys[0], batch, protocol['num_samples']
+    )
+    bounds = _bounds(model, params, keys[1], batch, protocol)
+    for b in np.flatnonzero(batch.weight):
+      truth, its = batch.target.frames[b], renders[b]
+      ids.append(int(batch.example_id[b]))
+      rows.append(
+        {name: float(value[b]) for name, value in bounds.items()}
+        | _oracle(its, truth, protocol['pixel_variance'])
+        | _sample_scores(samples[:, b], its, truth, classes)
+      )
+      if len(shown) < _SHOWN:
+        some = samples[:_SHOWN, b]
+        shown.append(_strips(batch, b, some, its, classes, len(shown)))
+    bar.update(int(np.sum(batch.weight)))
+  bar.close()
+  per_scene = {'example_id': np.array(ids)} | videos.columns(rows)
+  metrics = _summary(per_scene, config, protocol)
+  metrics |= untrained(model, keys[1], config, protocol)
+  return videos.Scores(metrics, _sheet(shown), per_scene)
+
+
+def possible_targets(
+  config: ConfigDict, split: str, batch: Batch
+) -> np.ndarray:
+  """A batch's targets with each digit on the hidden side: [B, D, T, ...]."""
+  return dice_judge.possible_digits(
+    split,
+    batch.example_id,
+    batch.target.views,
+    batches.hidden_sides(config, split, batch.example_id),
+    config.data.frame_size,
+    sources.supersampling(config),
+    dice.STYLES[config.data.config],
+  )
+
+
+def draw_samples(
+  model: Any, params: Params, key: Array, batch: Batch, num_samples: int
+) -> np.ndarray:
+  """Samples of the targets, clipped to [0, 1]: [S, B, T, H, W, 3]."""
+  chunks = [
+    np.asarray(metrics_lib.draw_chunk(model, params, key, batch, first, _CHUNK))
+    for first in range(0, num_samples, _CHUNK)
+  ]
+  return np.concatenate(chunks)[:num_samples]
+
+
+def _bounds(
+  model: Any, params: Params, key: Array, batch: Batch, protocol: dict
+) -> dict[str, np.ndarray]:
+  """Bounds over all targets of each scene, and the KLs of one and of all."""
+  draws = protocol['num_draws']
+  its = metrics_lib.bounds(
+    model, params, key, batch, protocol['pixel_variance'], draws
+  )
+  one = consistency.divergence_of_one(model, params, key, batch, draws)
+  return {
+    'negative_elbo': -its.elbo,
+    'negative_importance_weighted': -its.importance_weighted,
+    'kl_1': one,
+    'kl_3': its.kl,
+    'kl_difference': its.kl - one,
+  }
+
+
+def untrained(
+  model: Any, key: Array, config: ConfigDict, protocol: dict[str, Any]
+) -> dict[str, float | None]:
+  """KL_1, KL_3 and their ratio of the weights that training started from.
+
+  One latent for all views has one KL term, one for each has three: what of the
+  ratio is there before anything is learned.
+  """
+  params = jax.jit(model.init)(jax.random.key(config.seed))
+  count = min(_UNTRAINED_SCENES, protocol['num_scenes'])
+  size, draws = protocol['batch_size'], protocol['num_draws']
+  rows = []
+  for batch in batches.test_batches(config, protocol['split'], count, size):
+    one = consistency.divergence_of_one(model, params, key, batch, draws)
+    its = metrics_lib.bounds(model, params, key, batch, 1.0, draws)
+    real = np.asarray(batch.weight) > 0
+    rows.append(np.stack([one, its.kl])[:, real])
+  one, three = np.concatenate(rows, axis=1).mean(1).tolist()
+  return {
+    'untrained_kl_1': one,
+    'untrained_kl_3': three,
+    'untrained_kl_ratio': _share_of(three, one),
+  }
+
+
+def _oracle(
+  renders: np.ndarray, truth: np.ndarray, pixel_variance: float
+) -> dict[str, float]:
+  its = consistency.oracle(renders, truth, pixel_variance)
+  return {
+    'oracle_kl_1': its.kl_1,
+    'oracle_kl_3': its.kl_3,
+    'oracle_kl_factored': its.kl_factored,
+    'oracle_negative_joint': -its.joint,
+    'oracle_negative_factored': -its.factored,
+    'oracle_gain': its.gain,
+  }
+
+
+def _sample_scores(
+  samples: np.ndarray,
+  renders: np.ndarray,
+  truth: np.ndarray,
+  classes: np.ndarray,
+) -> dict[str, float]:
+  """Of one scene's samples [S, T, H, W, 3]: errors, and the judge's words."""
+  joint = np.mean((samples - truth / 255.0) ** 2, axis=(1, 2, 3, 4))
+  scores = {
+    f'best_of_{n}': float(metrics_lib.best_of_n(joint, n))
+    for n in videos.best_of(len(joint))
+  }
+  scores |= dice_judge.judge(dice_judge.name(samples, renders), classes)
+  return scores | dice_judge.anchors(truth, renders, classes, len(samples))
+
+
+def _summary(
+  per_scene: dict[str, np.ndarray], config: ConfigDict, protocol: dict
+) -> dict[str, Any]:
+  """Means over scenes, their standard errors, and what follows of them."""
+  table = {n: values for n, values in per_scene.items() if n != 'example_id'}
+  metrics = {name: float(values.mean()) for name, values in table.items()}
+  num_targets = protocol['num_targets']
+  dimensions = num_targets * 3 * config.data.frame_size**2
+  nats = metrics['negative_elbo']
+  metrics |= {
+    'kl': metrics['kl_3'],
+    'kl_ratio': metrics['kl_3'] / metrics['kl_1'],
+    'kl_1_share': metrics['kl_1'] / metrics['oracle_kl_1'],
+    'kl_3_share': metrics['kl_3'] / metrics['oracle_kl_3'],
+    'kl_3_factored_share': metrics['kl_3'] / metrics['oracle_kl_factored'],
+    'oracle_kl_ratio': metrics['oracle_kl_3'] / metrics['oracle_kl_1'],
+    'oracle_kl_factored_ratio': (
+      metrics['oracle_kl_factored'] / metrics['oracle_kl_1']
+    ),
+    'negative_elbo_per_target': nats / num_targets,
+    'bits_per_dimension': metrics_lib.bits_per_dimension(nats, dimensions),
+    **dice_judge.chance(len(dice.STYLES[config.data.config].digits)),
+  }
+  for which in ('', 'truth_'):  # a blur is never legible
+    metrics[f'{which}legible_agreement'] = _share_of(
+      metrics[f'{which}legible_same'], metrics[f'{which}legible_thrice']
+    )
+  count = len(per_scene['example_id'])
+  if count > 1:
+    metrics['standard_errors'] = {
+      name: float(values.std(ddof=1) / np.sqrt(count))
+      for name, values in table.items()
+    }
+  return metrics
+
+
+def _share_of(part: float, whole: float) -> float | None:
+  """None of nothing."""
+  return part / whole if whole else None
+
+
+def _strips(
+  batch: Batch,
+  b: int,
+  samples: np.ndarray,
+  renders: np.ndarray,
+  classes: np.ndarray,
+  number: int,
+) -> tuple[np.ndarray, list[str]]:
+  """Rows of the sheet, context and targets.
+
+  Labels name the nearest class in each view, in brackets if it is illegible.
+  """
+  context = batch.context.frames[b] / 255.0
+  triples = np.concatenate([batch.target.frames[b : b + 1] / 255.0, samples])
+  left = np.full((len(triples), *context.shape), np.nan)
+  left[0] = context
+  labels = [f'scene {number}: truth']
+  labels += [f'sample {s + 1}' for s in range(len(samples))]
+  names = dice_judge.name(triples, renders)
+  for row, (digits, legible) in enumerate(
+    zip(classes[names.digits], names.legible, strict=True)
+  ):
+    read = [
+      f'{digit}' if clear else f'({digit})'
+      for digit, clear in zip(digits, legible, strict=True)
+    ]
+    labels[row] += ', ' + ' '.join(read)
+  return np.concatenate([left, triples], axis=1), labels
+
+
+def _sheet(shown: list[tuple[np.ndarray, list[str]]]) -> np.ndarray:
+  strips = np.concatenate([strips for strips, _ in shown])
+  labels = [label for _, its in shown for label in its]
+  columns = [f'seen {i + 1}' for i in range(protocols.TEST_CONTEXT)]
+  columns += [f'hidden {i + 1}' for i in range(protocols.TEST_TARGETS)]
+  marked = np.arange(len(columns)) < protocols.TEST_CONTEXT
+  blank = np.isnan(strips[:, :, 0, 0, 0])
+  return images.sheet(strips, labels, columns, context=marked & ~blank)

@@ -1,0 +1,101 @@
+"""What training shows of held-out scenes: loss, best of n, strips of samples.
+
+Compiled once for all seeds of a run. The paper (section 4) is silent on it.
+"""
+
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+
+from cgqn_jax import images
+from cgqn_jax.data import batches
+from cgqn_jax.evaluation import metrics
+from cgqn_jax.types import Params
+
+_PICTURED = 6  # scenes in the strips
+_SAMPLED = 32  # scenes of the best of n
+
+
+class Validation:
+  """Validation loss at the final pixel-variance, best of n, and strips."""
+
+  def __init__(self, model: Any, config: ConfigDict):
+    self._config, self._model = config, model
+    # The variance of the schedule's end, so that the curve shows learning
+    # and not the schedule.
+    self._loss = jax.jit(
+      lambda params, key, batch: model.loss(
+        params, key, batch, config.num_steps
+      )[1]
+    )
+    self._sample = jax.jit(
+      lambda params, key, batch: model.sample(
+        params, key, batch.context, batch.context_mask, batch.target.views, 2
+      )
+    )
+    self._reconstruct = jax.jit(model.reconstruct)
+
+  def loss(self, params: Params, seed: int) -> dict[str, Any]:
+    """Means over config.validation_scenes."""
+    config, key = self._config, jax.random.key(seed)
+    batch_size = min(config.batch_size, config.validation_scenes)
+    rows, weights = [], []
+    for batch in batches.validation_batches(
+      config, 'validation', config.validation_scenes, batch_size
+    ):
+      rows.append(jax.device_get(self._loss(params, key, batch)))
+      weights.append(np.sum(batch.weight))
+    return jax.tree.map(lambda *x: np.average(x, 0, weights), *rows)
+
+  def best_of(self, params: Params, seed: int) -> dict[str, float]:
+    """Mean over scenes of the least MSE of config.validation_best_of samples.
+
+    Under the protocol of the tables, with the mean over samples beside it:
+    whether samples get better is what the loss does not show. Nothing where
+    validation_best_of is 0.
+    """
+    config, count = self._config, self._config.validation_best_of
+    if not count:
+      return {}
+    scenes = min(_SAMPLED, config.validation_scenes)
+    least, mean, weights = [], [], []
+    for batch in batches.test_batches(config, 'validation', scenes, 8):
+      targets = batch.target.frames
+      nothing = np.zeros((len(targets), 0, *targets.shape[1:]), np.uint8)
+      drawn = metrics.draw_samples(
+        self._model, params, jax.random.key(seed), batch, nothing, count
+      )
+      errors = drawn.errors.mean(-1)
+      least.append(errors.min(0))
+      mean.append(errors.mean(0))
+      weights.append(batch.weight)
+    weights = np.concatenate(weights)
+    return {
+      f'best_of_{count}': np.average(np.concatenate(least), weights=weights),
+      'mean_of_samples': np.average(np.concatenate(mean), weights=weights),
+    }
+
+  def picture(self, params: Params, seed: int) -> np.ndarray:
+    """Truth, one posterior sample and two prior samples of the same scenes.
+
+    The gap between posterior and prior is the first thing to look at.
+    """
+    key = jax.random.key(seed)
+    batch = next(
+      batches.test_batches(self._config, 'validation', _PICTURED, _PICTURED)
+    )
+    hidden = batch.target.views.shape[1]
+    # The posterior sees as many targets as in training, and draws them all.
+    seen = np.linspace(0, hidden - 1, self._config.data.num_targets).astype(int)
+    mask = np.zeros_like(batch.target_mask)
+    mask[:, seen] = True
+    few = batch._replace(target_mask=mask)
+    every = slice(None, None, max(1, hidden // 8))
+    rows = [images.to_uint8(batch.target.frames)]
+    rows.append(images.to_uint8(self._reconstruct(params, key, few)))
+    rows.extend(images.to_uint8(self._sample(params, key, batch)))
+    frames = np.stack(rows, axis=1)[:, :, every]
+    labels = ['truth', 'posterior', 'prior 1', 'prior 2'] * len(frames)
+    return images.sheet(frames.reshape((-1, *frames.shape[2:])), labels)

@@ -1,0 +1,261 @@
+"""All scores of a model on held-out scenes, with their anchors.
+
+Paper, sections 4.1 and 4.2; the protocol of a table is a plain dict, which
+`experiments/evaluate.py` fills and writes beside the numbers.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+import tqdm
+
+from cgqn_jax import images
+from cgqn_jax.data import batches as batches_lib
+from cgqn_jax.evaluation import metrics as metrics_lib
+from cgqn_jax.evaluation import narrative_judge
+from cgqn_jax.simulators.narratives import NARRATIVES
+
+_SHOWN = 4  # scenes on the sheet
+
+
+class Scores(NamedTuple):
+  """What an evaluation finds.
+
+  metrics: {name: value}, means over scenes.
+  sheet: of samples, an image.
+  per_scene: {name: [V]} of V scenes, `example_id` among them, NaN where a
+    scene has no such score; `errors` of videos are [V, S], one a sample.
+  """
+
+  metrics: dict[str, Any]
+  sheet: np.ndarray
+  per_scene: dict[str, np.ndarray]
+
+
+def evaluate(
+  model: Any, params: Any, config: ConfigDict, protocol: dict[str, Any]
+) -> Scores:
+  """All scores of videos."""
+  keys = jax.random.split(jax.random.key(protocol['seed']), 2)
+  rows, errors, ids = _score_samples(model, params, config, protocol, keys[0])
+  sheet = _sheet(model, params, config, protocol, keys[0])
+  metrics = _average(rows)
+  best = [its[its.mean(-1).argmin()] for its in errors]
+  metrics['mse_by_frame'] = np.mean(best, 0).tolist()
+  metrics['mean_mse_by_frame'] = np.mean(errors, (0, 1)).tolist()
+  bounds = _score_bounds(model, params, config, protocol, keys[1])
+  metrics |= _summary_of_bounds(bounds, config, protocol)
+  return Scores(
+    metrics,
+    sheet,
+    {'example_id': np.array(ids), 'errors': np.array(errors).mean(-1)}
+    | columns(rows)
+    | bounds,
+  )
+
+
+def columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+  """{name: [V]} of a row a scene; NaN where it has no such score."""
+  names = dict.fromkeys(name for row in rows for name in row)
+  return {
+    name: np.array([row.get(name) for row in rows], np.float64)
+    for name in names
+  }
+
+
+def unjudged(config: ConfigDict) -> str | None:
+  """Why the simulator does not judge samples of videos; None if it does."""
+  name = config.data.config
+  narrative = NARRATIVES.get(name)
+  if (
+    config.dataset != 'narratives'
+    or config.data.source == 'folder'
+    or narrative is None
+  ):
+    return 'the simulator did not make the videos'
+  if narrative.alternatives is None:
+    return f'the futures of {name} cannot be counted'
+  if 0 not in config.data.test_context:
+    # Other beginnings may lead to the frames seen, and are not listed.
+    return 'futures are counted from F1, which is unseen'
+  return None
+
+
+def _futures(
+  config: ConfigDict, split: str, batch: Any
+) -> tuple[np.ndarray, np.ndarray]:
+  """[B, F, T, H, W, 3] and counts [B]; F is 0 where none can be counted."""
+  if unjudged(config):
+    shape = batch.target.frames.shape
+    return np.zeros((shape[0], 0, *shape[1:]), np.uint8), np.zeros(
+      shape[0], int
+    )
+  seen = list(config.data.test_context)
+  hidden = np.setdiff1d(np.arange(config.data.num_frames), seen)
+  return narrative_judge.possible_futures(
+    config.data.config,
+    split,
+    batch.example_id,
+    seen,
+    hidden,
+    config.data.frame_size,
+  )
+
+
+def _score_samples(
+  model: Any, params: Any, config: ConfigDict, protocol: dict, key: Any
+) -> tuple[list[dict[str, Any]], list[np.ndarray], list[int]]:
+  """Of each scene: scores, errors [S, T] of its samples, its example id."""
+  rows, errors, ids = [], [], []
+  num_scenes, size = protocol['num_scenes'], protocol['batch_size']
+  split, num_samples = protocol['split'], protocol['num_samples']
+  batches = batches_lib.test_batches(config, split, num_scenes, size)
+  bar = tqdm.tqdm(total=num_scenes, desc='samples', unit=' scenes')
+  for batch in batches:
+    futures, counts = _futures(config, split, batch)
+    drawn = metrics_lib.draw_samples(
+      model, params, key, batch, futures, num_samples
+    )
+    similarity = np.asarray(metrics_lib.ssim(drawn.best, batch.target.frames))
+    for b in np.flatnonzero(batch.weight):
+      errors.append(drawn.errors[:, b])
+      ids.append(int(batch.example_id[b]))
+      row = _sample_scores(errors[-1], similarity[b], drawn.variance[b])
+      row |= _copies(config, batch, b)
+      if counts[b]:
+        its = futures[b, : counts[b]]
+        row |= narrative_judge.judge(drawn.distances[:, b, : counts[b]], its)
+        row |= narrative_judge.anchors(its, best_of(num_samples))
+      rows.append(row)
+    bar.update(int(np.sum(batch.weight)))
+  bar.close()
+  return rows, errors, ids
+
+
+def best_of(num_samples: int) -> list[int]:
+  return [n for n in metrics_lib.BEST_OF if n <= num_samples]
+
+
+def _sample_scores(
+  errors: np.ndarray, similarity: np.ndarray, variance: float
+) -> dict[str, float]:
+  """Of one scene's samples: errors [S, T], SSIM [T] of the best one."""
+  joint = errors.mean(-1)
+  best = errors[joint.argmin()]
+  scores = {
+    f'best_of_{n}': float(metrics_lib.best_of_n(joint, n))
+    for n in best_of(len(joint))
+  }
+  return scores | {
+    'best_psnr': float(metrics_lib.psnr(best).mean()),
+    'mean_psnr': float(metrics_lib.psnr(errors).mean()),
+    'best_ssim': float(similarity.mean()),
+    # Mean squared difference of two samples.
+    'diversity': float(2 * variance),
+  }
+
+
+def _copies(config: ConfigDict, batch: Any, b: int) -> dict[str, float]:
+  """MSE of repeating frames seen: the latest, or for each its nearest in time.
+
+  Of two that are equally near, the earlier; of an empty context, nothing.
+  """
+  context = np.array(config.data.test_context, int)
+  if not context.size:
+    return {}
+  order = np.argsort(context)
+  seen = np.asarray(batch.context.frames)[b, order] / 255.0
+  truth = np.asarray(batch.target.frames)[b] / 255.0
+  hidden = np.setdiff1d(np.arange(config.data.num_frames), context)
+  apart = np.abs(hidden[:, None] - context[order])
+  copied = {'last': seen[-1:], 'nearest': seen[apart.argmin(-1)]}
+  return {
+    f'copy_{name}_frame': float(np.mean((truth - frames) ** 2))
+    for name, frames in copied.items()
+  }
+
+
+def _score_bounds(
+  model: Any, params: Any, config: ConfigDict, protocol: dict, key: Any
+) -> dict[str, np.ndarray]:
+  """Bounds over num_targets hidden frames at the schedule's final variance."""
+  variance = protocol['pixel_variance']
+  num_targets, size = protocol['num_targets'], protocol['batch_size']
+  rows = []
+  batches = batches_lib.test_batches(
+    config, protocol['split'], protocol['num_scenes'], size, num_targets
+  )
+  bar = tqdm.tqdm(total=protocol['num_scenes'], desc='bounds', unit=' scenes')
+  for batch in batches:
+    real = batch.weight > 0
+    its = metrics_lib.bounds(
+      model, params, key, batch, variance, protocol['num_draws']
+    )
+    rows.append(np.stack(its)[:, real])
+    bar.update(int(real.sum()))
+  bar.close()
+  _, kl, elbo, weighted = np.concatenate(rows, axis=1)
+  return {
+    'negative_elbo': -elbo,
+    'negative_importance_weighted': -weighted,
+    'kl': kl,
+  }
+
+
+def _summary_of_bounds(
+  bounds: dict[str, np.ndarray], config: ConfigDict, protocol: dict
+) -> dict[str, float]:
+  """Means over scenes, and what follows of them."""
+  means = {name: float(values.mean()) for name, values in bounds.items()}
+  num_targets, nats = protocol['num_targets'], means['negative_elbo']
+  dimensions = num_targets * 3 * config.data.frame_size**2
+  return means | {
+    'negative_elbo_per_target': nats / num_targets,
+    'bits_per_dimension': metrics_lib.bits_per_dimension(nats, dimensions),
+  }
+
+
+def _sheet(
+  model: Any, params: Any, config: ConfigDict, protocol: dict, key: Any
+) -> np.ndarray:
+  """Truth and samples of a few scenes."""
+  count = min(_SHOWN, protocol['num_scenes'])
+  split = protocol['split']
+  batch = next(batches_lib.test_batches(config, split, count, count))
+  whole = batches_lib.whole_scenes(config, split, range(count))
+  samples = np.asarray(
+    jax.jit(model.sample, static_argnums=5)(
+      params,
+      key,
+      batch.context,
+      batch.context_mask,
+      whole.views,
+      3,
+      batch.example_id,
+    )
+  )
+  shown = np.linspace(0, whole.views.shape[1] - 1, 11).round().astype(int)
+  rows, labels = [], []
+  for b in range(count):
+    rows += [
+      images.to_uint8(whole.frames[b]),
+      *images.to_uint8(samples)[:, b],
+    ]
+    labels += [f'scene {b}: truth', 'sample 1', 'sample 2', 'sample 3']
+  return images.sheet(
+    np.stack(rows)[:, shown],
+    labels,
+    [f'F{i + 1}' for i in shown],
+    context=np.isin(shown, config.data.test_context),
+  )
+
+
+def _average(rows: list[dict[str, Any]]) -> dict[str, Any]:
+  """Means over scenes; None counts for nothing, and stays where it is all."""
+  means = {}
+  for name in rows[0]:
+    values = [row[name] for row in rows if row.get(name) is not None]
+    means[name] = float(np.mean(values)) if values else None
+  return means

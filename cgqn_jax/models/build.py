@@ -1,0 +1,169 @@
+"""Models by name, built from a config."""
+
+from ml_collections import ConfigDict
+import optax
+
+from cgqn_jax.models import objective
+from cgqn_jax.models.cdna import CDNA, CDNANetworks, scheduled_sampling
+from cgqn_jax.models.cgqn import CGQN
+from cgqn_jax.models.gqn import GQN
+from cgqn_jax.models.networks import Networks
+from cgqn_jax.models.residual import CAMERA, ResidualNetworks
+from cgqn_jax.models.sequential import Sequential
+from cgqn_jax.models.sssm import SSSM, SSSMNetworks
+from cgqn_jax.models.sv2p import SV2P, SV2PNetworks
+
+# Any frames in, any frames out; and those that go through time.
+JUMPY = {'cgqn': CGQN, 'gqn': GQN}
+SEQUENTIAL = ('cdna', 'sv2p', 'sssm')
+
+Model = CGQN | Sequential
+
+
+def build(config: ConfigDict) -> Model:
+  """The model of a config, as configs/*.py make it.
+
+  Raises:
+    ValueError: for a model that there is not, a field that it has not, a
+      frame size that its networks cannot take, or scenes that it cannot read.
+  """
+  fields = dict(config.model)
+  name = fields.pop('name')
+  if name in JUMPY:
+    return _build_jumpy(config, name, fields)
+  if name in SEQUENTIAL:
+    return _build_sequential(config, name, fields)
+  raise ValueError(
+    f'model.name is {name!r}; it must be one of '
+    f'{", ".join([*JUMPY, *SEQUENTIAL])}'
+  )
+
+
+def _build_jumpy(config: ConfigDict, name: str, fields: dict) -> CGQN:
+  if name == 'cgqn' and fields.get('latent_sees_query'):
+    raise ValueError(
+      'model.latent_sees_query is on; the latent of cgqn is not of one query: '
+      "turn it off, or choose model.name 'gqn'"
+    )
+  family = fields.pop('networks')
+  fields |= {
+    'frame_size': config.data.frame_size,
+    'view_size': config.data.view_size,
+  }
+  if family == 'draw':
+    _check_sizes(config)
+    return JUMPY[name](Networks(**fields), pixel_variance(config))
+  if family == 'residual':
+    _check_residual(config)
+    return JUMPY[name](
+      ResidualNetworks(**fields),
+      pixel_variance(config),
+      _schedule(config, config.kl_weight),
+      config.num_rendered,
+    )
+  raise ValueError(
+    f"model.networks is {family!r}; it must be 'draw', the paper's, or "
+    "'residual'"
+  )
+
+
+def _build_sequential(
+  config: ConfigDict, name: str, fields: dict
+) -> Sequential:
+  if config.data.protocol != 'sequence':
+    raise ValueError(
+      f'{name} reads the first frames of a video in order and predicts all '
+      f'others; data.protocol is {config.data.protocol!r}: make it '
+      f"'sequence', or choose {' or '.join(JUMPY)}"
+    )
+  size, unit = config.data.frame_size, 16 if name == 'sssm' else 8
+  if size < unit or size % unit:
+    raise ValueError(
+      f'data.frame_size is {size}; {name} takes multiples of {unit}'
+    )
+  fields |= {'frame_size': size, 'num_frames': config.data.num_frames}
+  variance = pixel_variance(config)
+  if name == 'sssm':
+    free_nats = fields.pop('free_nats')
+    networks = SSSMNetworks(max_context=config.data.max_context, **fields)
+    weight = _schedule(config, config.kl_weight)
+    return SSSM(networks, variance, weight, free_nats)
+  truth = scheduled_sampling(config.num_steps, fields.pop('truth_half_life'))
+  if name == 'cdna':
+    return CDNA(CDNANetworks(**fields), variance, truth)
+  return SV2P(
+    SV2PNetworks(**fields),
+    variance,
+    truth,
+    informed=_schedule(config, config.informed),
+    kl_weight=_schedule(config, config.kl_weight),
+  )
+
+
+def pixel_variance(config: ConfigDict) -> optax.Schedule:
+  """The schedule of sigma^2 over the updates of a run."""
+  return _schedule(config, config.pixel_variance)
+
+
+def _schedule(config: ConfigDict, fields: ConfigDict) -> optax.Schedule:
+  return objective.schedule(num_steps=config.num_steps, **dict(fields))
+
+
+def _check_residual(config: ConfigDict) -> None:
+  size, model = config.data.frame_size, config.model
+  if size < 8 or size % 8:
+    raise ValueError(
+      f'data.frame_size is {size}; the residual networks take multiples of 8'
+    )
+  for field, least in (
+    ('width', 1),
+    ('representation', 1),
+    ('encoder_blocks', 0),
+    ('renderer_blocks', 0),
+    ('latent_steps', 1),
+    ('map_latent', 0),
+    ('vector_latent', 1),
+  ):
+    if model[field] < least:
+      raise ValueError(
+        f'model.{field} is {model[field]}; it must be at least {least}'
+      )
+  if not 0 <= config.num_rendered <= config.data.num_targets:
+    raise ValueError(
+      f'num_rendered is {config.num_rendered}; it must be 0, for all, to '
+      f'{config.data.num_targets}, which is data.num_targets'
+    )
+  if model.rotated and config.data.view_size not in (1, CAMERA):
+    raise ValueError(
+      f'model.rotated is on and data.view_size is {config.data.view_size}; '
+      f'it takes timestamps, 1, or cameras, {CAMERA}'
+    )
+  if model.rotated and model.representation % 2:
+    raise ValueError(
+      f'model.representation is {model.representation}; where model.rotated is '
+      'on it must be even, for pairs of channels are rotated'
+    )
+
+
+def _check_sizes(config: ConfigDict) -> None:
+  kernel, widths = config.model.kernel, config.model.encoder_widths
+  if kernel < 1 or kernel % 2 == 0:
+    raise ValueError(f'model.kernel is {kernel}; it must be odd')
+  if len(widths) != 4:
+    raise ValueError(
+      f'model.encoder_widths is {tuple(widths)}; the encoder has 4 layers'
+    )
+  size = config.data.frame_size
+  hidden, canvas = config.model.stride_to_hidden, config.model.stride_to_obs
+  unit = 4 * hidden
+  if size < 1 or size % unit:
+    raise ValueError(
+      f'data.frame_size is {size}; the encoder divides it by 4 and '
+      f'model.stride_to_hidden by {hidden} more, so it must be a multiple of '
+      f'{unit}'
+    )
+  if size % (size // unit * canvas):
+    raise ValueError(
+      f'model.stride_to_obs is {canvas}; it must divide {unit}, the number of '
+      'pixels that a cell of the latent grid covers'
+    )

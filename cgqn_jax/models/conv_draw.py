@@ -1,0 +1,176 @@
+"""Convolutional DRAW: conditional prior and posterior (paper, appendix B).
+
+At every step the prior's LSTM moves first, so that already p_1 sees the
+context; its hidden state is fed to the posterior's. Noise comes in as an
+array, so both passes are pure functions without a random key.
+
+Its leading axes [...] say how many latents there are: samples and scenes, for
+GQN targets too. The other inputs have as many axes and are broadcast, so what
+samples or targets share is convolved once.
+"""
+
+from collections.abc import Callable
+import math
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cgqn_jax.models import gaussian
+from cgqn_jax.models.layers import ConvLSTM, PatchConv, RecurrentConv
+from cgqn_jax.types import Array, Normal
+
+_STEPS = -4  # the axis of K in [..., K, h, w, Z]
+
+
+class _Weights(NamedTuple):
+  """What is the same in every step of one of the two nets."""
+
+  static: Array
+  recurrent: Array
+  head: Array
+
+
+class ConvDraw(nn.Module):
+  """P_phi(z | r) and Q_psi(z | r, r'), K steps with shared weights.
+
+  Fields are named as in the paper's table: hidden is nf_to_hidden, encoding
+  nf_enc, latent nf_z, stride stride_to_hidden. With view_features, both nets
+  also see a query [..., V] (GQN).
+  """
+
+  hidden: int
+  encoding: int
+  latent: int
+  stride: int
+  kernel: int
+  posterior_sees_prior: bool
+  view_features: int = 0
+
+  def setup(self) -> None:
+    static = self.encoding + self.view_features
+    fed = self.hidden if self.posterior_sees_prior else 0
+    self.prior_projection = PatchConv(self.encoding, self.stride)
+    self.prior_lstm = ConvLSTM(self.hidden, static, self.latent, self.kernel)
+    self.prior_head = RecurrentConv(self.hidden, 2 * self.latent, self.kernel)
+    self.posterior_projection = PatchConv(self.encoding, self.stride)
+    self.posterior_lstm = ConvLSTM(
+      self.hidden, static, self.latent + fed, self.kernel
+    )
+    self.posterior_head = RecurrentConv(
+      self.hidden, 2 * self.latent, self.kernel
+    )
+
+  def sample_prior(
+    self, r: Array, noise: Array, views: Array | None = None
+  ) -> Array:
+    """r [..., H/4, W/4, R], noise [..., K, h, w, Z] -> z like the noise."""
+    prior = self._prior(r, views, noise)
+
+    def step(self: 'ConvDraw', carry: tuple, eps: Array, prior: _Weights):
+      state, z = carry
+      state = self.prior_lstm(state, z, prior.static, prior.recurrent)
+      head = self.prior_head(state[0], prior.head)
+      z = gaussian.sample(gaussian.from_head(head), eps)
+      return (state, z), z
+
+    noise = jnp.moveaxis(noise, _STEPS, 0)
+    carry = (self._zero_state(noise), jnp.zeros_like(noise[0]))
+    z = _over_steps(step, broadcast=1)(self, carry, noise, prior)[1]
+    return jnp.moveaxis(z, 0, _STEPS)
+
+  def infer(
+    self,
+    r: Array,
+    r_target: Array,
+    noise: Array,
+    views: Array | None = None,
+  ) -> tuple[Array, Normal, Normal]:
+    """Draws z from the posterior and returns it with both densities.
+
+    Args:
+      r: [..., H/4, W/4, R] sum of the context's representations.
+      r_target: the same of the targets.
+      noise: [..., K, h, w, Z] standard normal.
+      views: [..., V] the queries that the nets see, if they see any.
+
+    Returns:
+      z [..., K, h, w, Z] and the normals q_k, p_k of every step, both given
+      the same z_<k ~ q.
+    """
+    prior = self._prior(r, views, noise)
+    r = jnp.broadcast_to(r, r_target.shape)
+    posterior = _weights(
+      self.posterior_lstm,
+      self.posterior_head,
+      self.posterior_projection(jnp.concatenate([r, r_target], axis=-1)),
+      views,
+      noise,
+    )
+
+    def step(
+      self: 'ConvDraw',
+      carry: tuple,
+      eps: Array,
+      prior: _Weights,
+      posterior: _Weights,
+    ):
+      p_state, q_state, z = carry
+      p_state = self.prior_lstm(p_state, z, prior.static, prior.recurrent)
+      q_input = z
+      if self.posterior_sees_prior:
+        q_input = jnp.concatenate([z, p_state[0]], axis=-1)
+      q_state = self.posterior_lstm(
+        q_state, q_input, posterior.static, posterior.recurrent
+      )
+      q = gaussian.from_head(self.posterior_head(q_state[0], posterior.head))
+      z = gaussian.sample(q, eps)
+      return (p_state, q_state, z), (z, q, p_state[0])
+
+    noise = jnp.moveaxis(noise, _STEPS, 0)
+    zeros = self._zero_state(noise)
+    carry = (zeros, zeros, jnp.zeros_like(noise[0]))
+    scan = _over_steps(step, broadcast=2)
+    _, (z, q, hidden) = scan(self, carry, noise, prior, posterior)
+    # No step waits for the prior's densities: all at once.
+    p = gaussian.from_head(self.prior_head(hidden, prior.head))
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, _STEPS), (z, q, p))
+
+  def _prior(self, r: Array, views: Array | None, noise: Array) -> _Weights:
+    inputs = self.prior_projection(r)
+    return _weights(self.prior_lstm, self.prior_head, inputs, views, noise)
+
+  def _zero_state(self, noise: Array) -> tuple[Array, Array]:
+    return self.prior_lstm.initial_carry(noise.shape[1:-1])
+
+
+def _weights(
+  lstm: ConvLSTM,
+  head: RecurrentConv,
+  inputs: Array,
+  views: Array | None,
+  noise: Array,
+) -> _Weights:
+  """Of one net, whose constant inputs are [..., h, w, E] and the query."""
+  grid = noise.shape[-3:-1]
+  maps = math.prod(noise.shape[:_STEPS])
+  static = lstm.static_gates(inputs)
+  if views is not None:
+    static = static + lstm.view_gates(views, *grid)
+  return _Weights(
+    static=static,
+    recurrent=lstm.recurrent_operator(*grid, maps),
+    head=head.operator(*grid, maps),
+  )
+
+
+def _over_steps(step: Callable, broadcast: int) -> Callable:
+  """Scans `step` over the noise's steps; weights shared over steps."""
+  return nn.scan(
+    step,
+    variable_broadcast='params',
+    split_rngs={'params': False},
+    in_axes=(0,) + (nn.broadcast,) * broadcast,
+    out_axes=0,
+  )

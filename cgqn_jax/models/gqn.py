@@ -1,0 +1,127 @@
+"""Generative Query Networks: a latent of its own for every target.
+
+The baseline of the paper's section 4 (Eslami et al., 2018), matched to CGQN:
+the same networks, but p(F | C, V) = prod_i p(f_i | r, v_i), so each target has
+its own z, and the prior and posterior of it see the query v_i. Nothing makes
+the frames of one sample agree.
+"""
+
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from cgqn_jax.models import gaussian
+from cgqn_jax.models.cgqn import CGQN, Latent, flatten, lead, sample_keys
+from cgqn_jax.types import Array, Batch, Params, Scene
+
+
+class GQN(CGQN):
+  """CGQN's interface, with latents [S, B, T, K, h, w, Z]: one a query.
+
+  `prior` and `posterior` take the queries beside what CGQN's take, and
+  `render` wants the same ones again.
+  """
+
+  _bound_name, _per_target = 'bound_each', True
+
+  def prior(
+    self,
+    params: Params,
+    key: Array,
+    r: Array,
+    views: Array,
+    num_samples: int = 1,
+    example_id: Array | None = None,
+    first_sample: Array | int = 0,
+  ) -> Latent:
+    """Draws latents of the queries views [B, T, V] given r [B, ...]."""
+    keys = self._keys(key, views, num_samples, example_id, first_sample)
+    z = self._apply(
+      'sample_prior',
+      params,
+      r[None, :, None],
+      self._noise(keys),
+      views[None],
+    )
+    return Latent(z, r)
+
+  def posterior(
+    self,
+    params: Params,
+    key: Array,
+    r: Array,
+    targets: Scene,
+    num_samples: int = 1,
+    example_id: Array | None = None,
+  ) -> tuple[Latent, Array]:
+    """Draws latents that explain each target, and their KLs [S, B, T]."""
+    keys = self._keys(key, targets.views, num_samples, example_id)
+    r_target = self._apply('encode_each', params, targets)
+    z, q, p = self._apply(
+      'infer',
+      params,
+      r[None, :, None],
+      r_target[None],
+      self._noise(keys),
+      targets.views[None],
+    )
+    return Latent(z, r), jnp.sum(gaussian.kl_of_steps(q, p, 3), axis=3)
+
+  def render(self, params: Params, latent: Latent, views: Array) -> Array:
+    """The queries of the latents [B, T, V]: [S, B, T, H, W, 3], not clipped."""
+    samples, batch, queries = lead(latent.z, 3)
+    chex.assert_shape(views, (batch, queries, self.networks.view_size))
+    frames = self._apply(
+      'render_each',
+      params,
+      flatten(latent.z),
+      jnp.tile(latent.r, (samples, 1, 1, 1))[:, None],
+      jnp.tile(views, (samples, 1, 1)),
+    )
+    return frames.reshape((samples, batch) + frames.shape[1:])
+
+  def sample(
+    self,
+    params: Params,
+    key: Array,
+    context: Scene,
+    context_mask: Array,
+    views: Array,
+    num_samples: int = 1,
+    example_id: Array | None = None,
+    first_sample: Array | int = 0,
+  ) -> Array:
+    """As CGQN's, but only frames of one query agree with themselves."""
+    r = self.encode(params, context, context_mask)
+    latent = self.prior(
+      params, key, r, views, num_samples, example_id, first_sample
+    )
+    return self.render(params, latent, views)
+
+  def _inputs(self, key: Array, batch: Batch, shown: Batch) -> tuple[Any, ...]:
+    del batch  # what is not drawn is not seen
+    keys = self._keys(key, shown.target.views, 1, shown.example_id)[0]
+    return shown, self._noise(keys)
+
+  def _keys(
+    self,
+    key: Array,
+    views: Array,
+    num_samples: int,
+    example_id: Array | None,
+    first_sample: Array | int = 0,
+  ) -> Array:
+    """A key for each sample, example and place among the queries, [S, B, T]."""
+    batch, queries = views.shape[:2]
+    if example_id is None:
+      example_id = jnp.arange(batch)
+    keys = sample_keys(key, example_id, num_samples, first_sample)
+
+    def fold(key_: Array) -> Array:
+      return jax.vmap(lambda i: jax.random.fold_in(key_, i))(
+        jnp.arange(queries)
+      )
+
+    return jax.vmap(fold)(keys.ravel()).reshape(keys.shape + (queries,))

@@ -1,0 +1,171 @@
+"""Encoder, ConvDRAW and renderer under one tree of parameters (section 3).
+
+r = sum_j M_theta(v_j, f_j);  z ~ P_phi(z | r) or Q_psi(z | r, r');
+f_i = M_gamma(z, v_i).
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cgqn_jax.models.conv_draw import ConvDraw
+from cgqn_jax.models.layers import Encoder, PatchConv, embed_views
+from cgqn_jax.models.renderer import Renderer, Sketch
+from cgqn_jax.types import Array, Batch, Normal, Scene, to_unit
+
+
+class Networks(nn.Module):
+  """Encoder, ConvDRAW and renderer; fields named as in the paper's table."""
+
+  frame_size: int
+  view_size: int
+  draw_steps: int
+  nf_to_hidden: int
+  nf_enc: int
+  nf_to_obs: int
+  nf_dec: int
+  nf_z: int
+  stride_to_hidden: int
+  stride_to_obs: int
+  kernel: int
+  encoder_widths: tuple[int, int, int, int]
+  posterior_sees_prior: bool
+  z_per_step: bool
+  renderer_sees_context: bool
+  view_frequencies: int
+  latent_sees_query: bool = False
+  normalize_r: bool = False
+  frame_scale: float = 1.0
+  view_gains: bool = False
+
+  @property
+  def latent_shape(self) -> tuple[int, int, int, int]:
+    """(K, h, w, Z) of one scene's latent."""
+    grid = self.frame_size // 4 // self.stride_to_hidden
+    return (self.draw_steps, grid, grid, self.nf_z)
+
+  def setup(self) -> None:
+    steps, grid, _, features = self.latent_shape
+    latent = features * (1 if self.z_per_step else steps)
+    view_features = self.view_size * (1 + 2 * self.view_frequencies)
+    if self.renderer_sees_context:
+      self.context_projection = PatchConv(self.nf_enc, self.stride_to_hidden)
+      self.sketch = Sketch(self.nf_to_obs, self.stride_to_obs, self.view_gains)
+      latent += self.nf_enc
+    self.encoder = Encoder(
+      self.encoder_widths, self.frame_scale, self.view_gains
+    )
+    self.draw = ConvDraw(
+      hidden=self.nf_to_hidden,
+      encoding=self.nf_enc,
+      latent=self.nf_z,
+      stride=self.stride_to_hidden,
+      kernel=self.kernel,
+      posterior_sees_prior=self.posterior_sees_prior,
+      view_features=view_features if self.latent_sees_query else 0,
+    )
+    self.renderer = Renderer(
+      steps=steps,
+      hidden=self.nf_to_hidden,
+      decoding=self.nf_dec,
+      canvas=self.nf_to_obs,
+      stride=self.stride_to_obs,
+      output_stride=self.frame_size // (grid * self.stride_to_obs),
+      kernel=self.kernel,
+      latent_features=latent,
+      view_features=view_features,
+      z_per_step=self.z_per_step,
+    )
+
+  def encode(self, scene: Scene, mask: Array) -> Array:
+    """Scene [B, N, ...], mask [B, N] -> r [B, H/4, W/4, R]."""
+    each = self._features(scene)
+    total = jnp.einsum('bnhwr,bn->bhwr', each, mask.astype(each.dtype))
+    return self._scaled(total)
+
+  def encode_each(self, scene: Scene) -> Array:
+    """Scene [B, N, ...] -> r of each frame alone, [B, N, H/4, W/4, R]."""
+    return self._scaled(self._features(scene))
+
+  def sample_prior(
+    self, r: Array, noise: Array, views: Array | None = None
+  ) -> Array:
+    """Latents of the prior; shapes as in `infer`."""
+    return self.draw.sample_prior(r, noise, self._seen(views))
+
+  def infer(
+    self,
+    r: Array,
+    r_target: Array,
+    noise: Array,
+    views: Array | None = None,
+  ) -> tuple[Array, Normal, Normal]:
+    """Latents of the posterior and both densities: see `ConvDraw.infer`.
+
+    r and r_target [..., H/4, W/4, R] broadcast against the noise
+    [..., K, h, w, Z], and so do the queries [..., V], which the nets see only
+    with `latent_sees_query`.
+    """
+    return self.draw.infer(r, r_target, noise, self._seen(views))
+
+  def render(self, z: Array, r: Array, views: Array) -> Array:
+    """z [B, K, h, w, Z], r, views [B, T, V] -> [B, T, H, W, 3].
+
+    r [B, H/4, W/4, R] is used only where `renderer_sees_context`: projected
+    to the latent grid beside z, and in the sketch that the writing starts on.
+    """
+    views = embed_views(views, self.view_frequencies)
+    every = jnp.moveaxis(z, 1, -2)
+    every = every.reshape(every.shape[:-2] + (-1,))
+    fed = z if self.z_per_step else every[:, None]
+    canvas = None
+    if self.renderer_sees_context:
+      context = self.context_projection(r)[:, None]
+      context = jnp.broadcast_to(context, fed.shape[:-1] + context.shape[-1:])
+      fed = jnp.concatenate([fed, context], axis=-1)
+      canvas = self.sketch(r, every, views)
+    return self.renderer(fed, views, canvas)
+
+  def bound(
+    self, batch: Batch, noise: Array, views: Array
+  ) -> tuple[Array, Array, Normal, Normal]:
+    """One posterior draw a scene: views [B, T, V] of it, z, q, p (CGQN)."""
+    r = self.encode(batch.context, batch.context_mask)
+    r_target = self.encode(batch.target, batch.target_mask)
+    z, posterior, prior = self.infer(r, r_target, noise)
+    return self.render(z, r, views), z, posterior, prior
+
+  def bound_each(
+    self, batch: Batch, noise: Array
+  ) -> tuple[Array, Array, Normal, Normal]:
+    """One posterior draw a target, noise [B, T, K, h, w, Z]: the same (GQN)."""
+    r = self.encode(batch.context, batch.context_mask)[:, None]
+    r_target = self.encode_each(batch.target)
+    z, posterior, prior = self.infer(r, r_target, noise, batch.target.views)
+    mean = self.render_each(z, r, batch.target.views)
+    return mean, z, posterior, prior
+
+  def render_each(self, z: Array, r: Array, views: Array) -> Array:
+    """Every query of its own latent: [B, T, ...] each -> [B, T, H, W, 3]."""
+    lead = views.shape[:2]
+    r = jnp.broadcast_to(r, lead + r.shape[2:])
+    z, r, views = (x.reshape((-1,) + x.shape[2:]) for x in (z, r, views))
+    frames = self.render(z, r, views[:, None])
+    return frames.reshape(lead + frames.shape[2:])
+
+  def _features(self, scene: Scene) -> Array:
+    views = embed_views(scene.views, self.view_frequencies)
+    return self.encoder(to_unit(scene.frames), views)
+
+  def _scaled(self, r: Array) -> Array:
+    """A sum grows with the number of frames; at a scale of 1 it does not."""
+    if not self.normalize_r:
+      return r
+    square = jnp.mean(r**2, axis=(-3, -2, -1), keepdims=True)
+    return r * jax.lax.rsqrt(square + 1e-6)  # of no frames at all: 0
+
+  def _seen(self, views: Array | None) -> Array | None:
+    """The queries as the nets of the latent see them, if they do."""
+    if views is None or not self.latent_sees_query:
+      return None
+    return embed_views(views, self.view_frequencies)

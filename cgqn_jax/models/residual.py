@@ -1,0 +1,563 @@
+"""Residual networks: blocks modulated by the viewpoint, a latent of two parts.
+
+The second family of networks (`model.networks = 'residual'`), for budgets of
+hours on a CPU. The equations are the paper's (section 3): r from a sum over
+frames, one z a scene, z ~ P(z | r) or Q(z | r, r'), a deterministic renderer a
+query. What differs from appendix B is how each of them is computed:
+
+* The viewpoint scales and shifts every channel of every block, and rotates
+  pairs of channels of r, as it does the harmonics of anything that it sees:
+  of a room by the camera's yaw, of a video by time. So r lives in the scene's
+  own frame, and a query turns it into one of relative angles or times.
+* z has a map and a vector in each step. A choice about the whole scene (which
+  color) is one vector, for independent cells cannot make it together; where one
+  of several places is to be chosen, cells compete by a softmax.
+* The posterior is told relative to the prior and within bounds, so no KL can
+  explode.
+* r is divided by the root of the number of frames, and the renderer sees it.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cgqn_jax.models import gaussian
+from cgqn_jax.models.layers import (
+  KERNEL_INIT,
+  Conv,
+  PatchConv,
+  PatchDeconv,
+  add_bias,
+  embed_views,
+)
+from cgqn_jax.types import Array, Batch, LatentParts, Normal, Scene, to_unit
+
+PATCH = 4  # pixels along a cell's side
+FREQUENCIES = 5  # sin and cos of 2^i pi t
+HARMONICS = 8  # of a camera's yaw, or of pi t
+CAMERA = 7  # numbers of a camera's view; 3 and 4 are sin and cos of its yaw
+
+_SMALL = nn.initializers.variance_scaling(0.01, 'fan_in', 'truncated_normal')
+_ZEROS = nn.initializers.zeros_init()
+
+
+class ResidualNetworks(nn.Module):
+  """Encoder, latent and renderer, with the interface of `Networks`.
+
+  width: channels of every block; representation: R; map_latent, which may be
+  0, and vector_latent: Z and G of each of latent_steps; rotated: whether views
+  rotate r; bfloat16: of the blocks' convolutions, for accelerators.
+  """
+
+  frame_size: int
+  view_size: int
+  width: int
+  representation: int
+  encoder_blocks: int
+  renderer_blocks: int
+  latent_steps: int
+  map_latent: int
+  vector_latent: int
+  rotated: bool
+  bfloat16: bool
+  latent_sees_query: bool = False
+
+  @property
+  def grid(self) -> int:
+    """h = w of every map."""
+    return self.frame_size // PATCH
+
+  @property
+  def latent_shape(self) -> LatentParts:
+    """Shapes (K, h, w, Z) and (K, G) of one scene's latent."""
+    steps, grid = self.latent_steps, self.grid
+    return LatentParts(
+      (steps, grid, grid, self.map_latent), (steps, self.vector_latent)
+    )
+
+  def setup(self) -> None:
+    self.encoder = Encoder(
+      self.width,
+      self.representation,
+      self.encoder_blocks,
+      self.rotated,
+      self.bfloat16,
+    )
+    self.latent = Latent(
+      self.width,
+      self.latent_steps,
+      self.map_latent,
+      self.vector_latent,
+      self.bfloat16,
+    )
+    self.renderer = Renderer(
+      self.width,
+      self.representation,
+      self.renderer_blocks,
+      self.rotated,
+      self.bfloat16,
+    )
+
+  def encode(self, scene: Scene, mask: Array) -> Array:
+    """Scene [B, N, ...], mask [B, N] -> r [B, h, w, R]."""
+    mask = mask.astype(jnp.float32)
+    each = self.encode_each(scene)
+    total = jnp.einsum('bnhwr,bn->bhwr', each, mask)
+    count = jnp.maximum(jnp.sum(mask, axis=1), 1)
+    return total * jax.lax.rsqrt(count)[:, None, None, None]
+
+  def encode_each(self, scene: Scene) -> Array:
+    """Scene [B, N, ...] -> r of each frame alone, [B, N, h, w, R]."""
+    return self.encoder(to_unit(scene.frames), scene.views)
+
+  def sample_prior(
+    self, r: Array, noise: LatentParts, views: Array | None = None
+  ) -> LatentParts:
+    """Latents of the prior; shapes as in `infer`."""
+    return self.latent.sample_prior(r, noise, self._seen(views))
+
+  def infer(
+    self,
+    r: Array,
+    r_target: Array,
+    noise: LatentParts,
+    views: Array | None = None,
+  ) -> tuple[LatentParts, LatentParts, LatentParts]:
+    """Latents of the posterior and both densities, step by step.
+
+    r and r_target [..., h, w, R] broadcast against the noise, a map
+    [..., K, h, w, Z] and a vector [..., K, G], and so do the queries
+    [..., V], which only a GQN's latent sees.
+    """
+    return self.latent.infer(r, r_target, noise, self._seen(views))
+
+  def render(self, z: LatentParts, r: Array, views: Array) -> Array:
+    """Latents of B scenes, r [B, h, w, R], views [B, T, V] -> frames."""
+    return self._render(z, r, views, None)
+
+  def render_each(self, z: LatentParts, r: Array, views: Array) -> Array:
+    """Every query of its own latent: [B, T, ...] each -> [B, T, H, W, 3]."""
+    lead = views.shape[:2]
+    r = jnp.broadcast_to(r, lead + r.shape[2:])
+    z, r, views = jax.tree.map(
+      lambda x: x.reshape((lead[0] * lead[1],) + x.shape[2:]), (z, r, views)
+    )
+    frames = self._render(z, r, views[:, None], self._seen(views))
+    return frames.reshape(lead + frames.shape[2:])
+
+  def bound(
+    self, batch: Batch, noise: LatentParts, views: Array
+  ) -> tuple[Array, LatentParts, LatentParts, LatentParts]:
+    """One posterior draw a scene: views [B, T, V] of it, z, q, p (CGQN)."""
+    r = self.encode(batch.context, batch.context_mask)
+    r_target = self.encode(batch.target, batch.target_mask)
+    z, posterior, prior = self.infer(r, r_target, noise)
+    return self.render(z, r, views), z, posterior, prior
+
+  def bound_each(
+    self, batch: Batch, noise: LatentParts
+  ) -> tuple[Array, LatentParts, LatentParts, LatentParts]:
+    """One posterior draw a target, noise [B, T, ...]: the same (GQN)."""
+    r = self.encode(batch.context, batch.context_mask)[:, None]
+    r_target = self.encode_each(batch.target)
+    z, posterior, prior = self.infer(r, r_target, noise, batch.target.views)
+    mean = self.render_each(z, r, batch.target.views)
+    return mean, z, posterior, prior
+
+  def _render(
+    self, z: LatentParts, r: Array, views: Array, seen: Array | None
+  ) -> Array:
+    state = self.latent.state(r, z, seen)
+    return self.renderer(r, state, z.vector, views)
+
+  def _seen(self, views: Array | None) -> Array | None:
+    return views if self.latent_sees_query else None
+
+
+def normalize(x: Array) -> Array:
+  """Divides each cell's channels [..., C] by their root mean square."""
+  square = jnp.mean(x**2, axis=-1, keepdims=True)
+  return x * jax.lax.rsqrt(square + 1e-6)
+
+
+class ViewFeatures(nn.Module):
+  """Views [..., V] -> features [..., F]: waves of them, two dense layers."""
+
+  features: int = 64
+
+  @nn.compact
+  def __call__(self, views: Array) -> Array:
+    if views.shape[-1] == CAMERA:
+      angles = _multiples(_angle(views), np.arange(1, HARMONICS + 1))
+      x = jnp.concatenate([views, jnp.sin(angles), jnp.cos(angles)], axis=-1)
+    else:
+      x = embed_views(views, FREQUENCIES)
+    x = nn.gelu(nn.Dense(self.features)(x))
+    return nn.gelu(nn.Dense(self.features)(x))
+
+
+class Modulation(nn.Module):
+  """Normalised channels, scaled and shifted by linear functions of c.
+
+  x [..., h, w, C], c [..., F] or None, where scale and shift are parameters.
+  """
+
+  @nn.compact
+  def __call__(self, x: Array, c: Array | None) -> Array:
+    x, channels = normalize(x), x.shape[-1]
+    if c is None:
+      scale = self.param('scale', nn.initializers.ones_init(), (channels,))
+      scale = jnp.expand_dims(scale, range(x.ndim - 1))
+      bias = self.param('bias', _ZEROS, (channels,))
+      return add_bias(x * scale, bias)
+    scale, shift = jnp.split(nn.Dense(2 * channels)(c), 2, axis=-1)
+    return x * (1 + scale[..., None, None, :]) + shift[..., None, None, :]
+
+
+class Block(nn.Module):
+  """x + Conv(gelu(M(Conv(gelu(M(x)))))), M the modulation; near x at first.
+
+  With bfloat16 the convolutions compute in it; all else stays float32.
+  """
+
+  bfloat16: bool
+
+  @nn.compact
+  def __call__(self, x: Array, c: Array | None = None) -> Array:
+    y = self._convolve(Modulation()(x, c), KERNEL_INIT)
+    return x + self._convolve(Modulation()(y, c), _SMALL)
+
+  def _convolve(self, x: Array, init: nn.initializers.Initializer) -> Array:
+    y = nn.gelu(x).astype(jnp.bfloat16 if self.bfloat16 else x.dtype)
+    return Conv(x.shape[-1], 3, init)(y).astype(x.dtype)
+
+
+class Encoder(nn.Module):
+  """M_theta: a frame and its viewpoint -> a representation."""
+
+  width: int
+  representation: int
+  blocks: int
+  rotated: bool
+  bfloat16: bool
+
+  @nn.compact
+  def __call__(self, frames: Array, views: Array) -> Array:
+    """frames [..., H, W, 3], views [..., V] -> [..., h, w, R]."""
+    c = ViewFeatures()(views)
+    x = PatchConv(self.width, PATCH)(frames)
+    for _ in range(self.blocks):
+      x = Block(self.bfloat16)(x, c)
+    x = Modulation()(x, c)
+    if not self.rotated:
+      return nn.Dense(self.representation)(x)
+    return rotate(to_harmonics(self.representation, x, views), views, -1)
+
+
+def to_harmonics(features: int, x: Array, views: Array) -> Array:
+  """Within a compact module: maps [..., h, w, C] to what a view turns, or back.
+
+  Time leaves everything in its cell. A camera's turn moves things along the
+  rows, so there the columns of each row become harmonics.
+  """
+  camera = views.shape[-1] == CAMERA
+  return (Columns if camera else nn.Dense)(features)(x)
+
+
+class Columns(nn.Module):
+  """A dense layer over the columns of each row: [..., h, w, C] to F."""
+
+  features: int
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    width = x.shape[-2]
+    rows = x.reshape(x.shape[:-2] + (-1,))
+    rows = nn.Dense(width * self.features)(rows)
+    return rows.reshape(rows.shape[:-1] + (width, self.features))
+
+
+def rotate(x: Array, views: Array, direction: int) -> Array:
+  """Turns pairs of channels [..., h, w, R] by harmonics 0 to 7 of an angle.
+
+  A camera's yaw, or pi t; direction 1 or -1.
+  """
+  pairs = x.reshape(x.shape[:-1] + (-1, 2))
+  order = np.arange(pairs.shape[-2]) % HARMONICS
+  angle = _multiples(_angle(views)[..., None, None], direction * order)
+  sin, cos = jnp.sin(angle), jnp.cos(angle)
+  a, b = pairs[..., 0], pairs[..., 1]
+  turned = jnp.stack([a * cos - b * sin, a * sin + b * cos], axis=-1)
+  return turned.reshape(turned.shape[:-2] + (-1,))
+
+
+def _angle(views: Array) -> Array:
+  """What turns a scene: a camera's yaw, or half a turn over a video."""
+  if views.shape[-1] == CAMERA:
+    return jnp.arctan2(views[..., 3], views[..., 4])
+  return jnp.pi * views[..., 0]
+
+
+def _multiples(angle: Array, orders: np.ndarray) -> Array:
+  """Angles [...] times each of n numbers: [..., n]."""
+  orders = jnp.asarray(orders, angle.dtype)
+  return angle[..., None] * jnp.expand_dims(orders, range(angle.ndim))
+
+
+class Latent(nn.Module):
+  """P_phi(z | r) and Q_psi(z | r, r') in residual steps.
+
+  The state starts from r. In each step a block moves it on, the prior of z_k is
+  read off it, z_k is added to it, and a few cells tell all others what that
+  makes of them. The renderer gets the last state, and the vectors once more.
+  """
+
+  width: int
+  steps: int
+  map_latent: int
+  vector_latent: int
+  bfloat16: bool
+
+  def setup(self) -> None:
+    each = range(self.steps)
+    self.start = nn.Dense(self.width)
+    self.places = Coordinates(self.width)
+    self.choices = [Choice(self.width) for _ in each]
+    self.features = ViewFeatures()
+    self.blocks = [Block(self.bfloat16) for _ in each]
+    self.priors = [Heads(self.map_latent, self.vector_latent) for _ in each]
+    self.map_inputs = [nn.Dense(self.width) for _ in each]
+    self.vector_inputs = [Vector(self.width) for _ in each]
+    self.last = Block(self.bfloat16)
+    self.evidence = nn.Dense(self.width)
+    self.evidence_block = Block(self.bfloat16)
+    self.joins = [nn.Dense(self.width) for _ in each]
+    self.posterior_blocks = [Block(self.bfloat16) for _ in each]
+    self.posteriors = [Heads(self.map_latent, self.vector_latent) for _ in each]
+
+  def sample_prior(
+    self, r: Array, noise: LatentParts, views: Array | None
+  ) -> LatentParts:
+    """Draws z; r [..., h, w, R], noise and z as in `ResidualNetworks.infer`."""
+    c = None if views is None else self.features(views)
+    drawn = []
+    h = self._start(r)
+    for k in range(self.steps):
+      h = self.blocks[k](h, c)
+      prior = _normals(*self.priors[k](h))
+      z = _sample(prior, _step(noise, k))
+      drawn.append(z)
+      h = self._add(h, z, k)
+    return _stack(drawn)
+
+  def state(self, r: Array, z: LatentParts, views: Array | None) -> Array:
+    """The last state [..., h, w, W], given all of z."""
+    c = None if views is None else self.features(views)
+    h = self._start(r)
+    for k in range(self.steps):
+      h = self._add(self.blocks[k](h, c), _step(z, k), k)
+    return self.last(h, c)
+
+  def infer(
+    self,
+    r: Array,
+    r_target: Array,
+    noise: LatentParts,
+    views: Array | None,
+  ) -> tuple[LatentParts, LatentParts, LatentParts]:
+    """Draws z from the posterior; returns it and q and p of every step."""
+    c = None if views is None else self.features(views)
+    # Normalised: the size of a sum of features grows in training, and what
+    # saturates the bounds of the posterior leaves it without a gradient.
+    r_normal = jnp.broadcast_to(normalize(r), r_target.shape)
+    e = jnp.concatenate([r_normal, normalize(r_target)], axis=-1)
+    e = normalize(self.evidence_block(self.evidence(e), c))
+    steps = []
+    h = self._start(r)
+    # Of every sample, or target: so that all steps have as many densities.
+    h = jnp.broadcast_to(h, noise.vector.shape[:-2] + h.shape[-3:])
+    for k in range(self.steps):
+      h = self.blocks[k](h, c)
+      prior = _normals(*self.priors[k](h))
+      seen = jnp.broadcast_arrays(normalize(h), e)
+      y = self.joins[k](jnp.concatenate(seen, axis=-1))
+      y = self.posterior_blocks[k](y, c)
+      posterior = _relative(prior, *self.posteriors[k](y))
+      z = _sample(posterior, _step(noise, k))
+      steps.append((z, posterior, prior))
+      h = self._add(h, z, k)
+    return tuple(_stack(parts) for parts in zip(*steps, strict=True))
+
+  def _add(self, h: Array, z: LatentParts, k: int) -> Array:
+    h = h + self.vector_inputs[k](z.vector)[..., None, None, :]
+    if self.map_latent:
+      h = h + self.map_inputs[k](z.map)
+    return h + self.choices[k](h)
+
+  def _start(self, r: Array) -> Array:
+    h = self.start(r)
+    return h + self.places(h)
+
+
+class Choice(nn.Module):
+  """What a few cells, chosen by a softmax over all, say to every cell.
+
+  Independent cells cannot agree on which of them is meant. Here they compete:
+  noise on their scores becomes a choice of one place among several, at the
+  price of a few nats.
+  """
+
+  features: int
+  heads: int = 4
+
+  @nn.compact
+  def __call__(self, h: Array) -> Array:
+    """h [..., h, w, C] -> [..., 1, 1, F]."""
+    cells = normalize(h).reshape(h.shape[:-3] + (-1, h.shape[-1]))
+    scores = nn.Dense(self.heads, use_bias=False)(cells)
+    weights = jax.nn.softmax(scores, axis=-2)
+    pooled = jnp.einsum('...nm,...nc->...mc', weights, cells)
+    pooled = pooled.reshape(pooled.shape[:-2] + (-1,))
+    return nn.Dense(self.features)(pooled)[..., None, None, :]
+
+
+class Vector(nn.Module):
+  """The global part of a latent [..., G] -> features [..., F]."""
+
+  features: int
+
+  @nn.compact
+  def __call__(self, z: Array) -> Array:
+    return nn.Dense(self.features)(nn.gelu(nn.Dense(2 * self.features)(z)))
+
+
+class Heads(nn.Module):
+  """Two numbers for each coordinate of a latent's map and vector."""
+
+  map_latent: int
+  vector_latent: int
+
+  @nn.compact
+  def __call__(self, h: Array) -> tuple[LatentParts, LatentParts]:
+    """h [..., h, w, C] -> first and second numbers, zero at first."""
+    h = normalize(h)
+    pooled = jnp.concatenate(
+      [jnp.mean(h, axis=(-3, -2)), jnp.max(h, axis=(-3, -2))], axis=-1
+    )
+    if self.map_latent:
+      maps = nn.Dense(2 * self.map_latent, kernel_init=_ZEROS, name='map')(h)
+    else:  # no parameters of no size, which cannot be saved
+      maps = h[..., :0]
+    vectors = nn.Dense(
+      2 * self.vector_latent, kernel_init=_ZEROS, name='vector'
+    )(pooled)
+    halves = [jnp.split(x, 2, axis=-1) for x in (maps, vectors)]
+    first, second = zip(*halves, strict=True)
+    return LatentParts(*first), LatentParts(*second)
+
+
+def _normals(mean: LatentParts, rho: LatentParts) -> LatentParts:
+  """The prior: log standard deviations rho / 2 within bounds."""
+
+  def normal(mean: Array, rho: Array) -> Normal:
+    return Normal(mean, jnp.clip(rho, *gaussian.LOG_VARIANCE_RANGE) / 2)
+
+  return jax.tree.map(normal, mean, rho)
+
+
+def _relative(
+  prior: LatentParts, shift: LatentParts, shrink: LatentParts
+) -> LatentParts:
+  """The posterior, at most 4 of the prior's deviations away from it."""
+
+  def normal(p: Normal, shift: Array, shrink: Array) -> Normal:
+    mean = p.mean + jnp.exp(p.log_std) * 4 * jnp.tanh(shift / 4)
+    return Normal(mean, p.log_std - nn.softplus(shrink - 2))
+
+  return LatentParts(
+    normal(prior.map, shift.map, shrink.map),
+    normal(prior.vector, shift.vector, shrink.vector),
+  )
+
+
+def _sample(normals: LatentParts, noise: LatentParts) -> LatentParts:
+  return LatentParts(
+    gaussian.sample(normals.map, noise.map),
+    gaussian.sample(normals.vector, noise.vector),
+  )
+
+
+def _step(parts: LatentParts, k: int) -> LatentParts:
+  return LatentParts(parts.map[..., k, :, :, :], parts.vector[..., k, :])
+
+
+def _stack(steps: list[LatentParts]) -> LatentParts:
+  """Of each step -> maps [..., K, h, w, Z] and vectors [..., K, G]."""
+  maps, vectors = zip(*steps, strict=True)
+  return LatentParts(
+    jax.tree.map(lambda *x: jnp.stack(x, axis=-4), *maps),
+    jax.tree.map(lambda *x: jnp.stack(x, axis=-2), *vectors),
+  )
+
+
+class Renderer(nn.Module):
+  """M_gamma: representation, latent and viewpoint -> a frame."""
+
+  width: int
+  representation: int
+  blocks: int
+  rotated: bool
+  bfloat16: bool
+
+  @nn.compact
+  def __call__(
+    self, r: Array, state: Array, vector: Array, views: Array
+  ) -> Array:
+    """Renders every query of every scene.
+
+    Args:
+      r: [B, h, w, R].
+      state: [B, h, w, W], what r and the latent make of it.
+      vector: [B, K, G] the global part of the latent.
+      views: [B, T, V].
+
+    Returns:
+      [B, T, H, W, 3] mean frames, linear (not clipped).
+    """
+    code = nn.gelu(nn.Dense(64)(vector.reshape((len(vector), -1))))
+    c = ViewFeatures()(views)
+    code = jnp.broadcast_to(code[:, None], c.shape)
+    c = nn.gelu(nn.Dense(64)(jnp.concatenate([c, code], axis=-1)))
+    x = jnp.concatenate([r, state], axis=-1)
+    if self.rotated:
+      x = nn.Dense(self.representation)(x)[:, None]
+      x = to_harmonics(self.width, rotate(x, views, 1), views)
+    else:
+      x = nn.Dense(self.width)(x)[:, None]
+    x = x + Coordinates(self.width)(x)
+    x = jnp.broadcast_to(x, views.shape[:2] + x.shape[2:])
+    for _ in range(self.blocks):
+      x = Block(self.bfloat16)(x, c)
+    y = Modulation()(x, c)
+    hidden = nn.gelu(nn.Dense(4 * self.width)(y))
+    # Black at first, as in the paper's renderer.
+    return PatchDeconv(3, PATCH, kernel_init=_ZEROS)(hidden)
+
+
+class Coordinates(nn.Module):
+  """Features of where a cell of x [..., h, w, C] is: [h, w, F], same rank."""
+
+  features: int
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    height, width = x.shape[-3:-1]
+    places = np.stack(
+      np.meshgrid(
+        np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing='ij'
+      ),
+      axis=-1,
+    )
+    places = nn.Dense(self.features)(jnp.asarray(places, jnp.float32))
+    return jnp.expand_dims(places, range(x.ndim - 3))

@@ -1,0 +1,162 @@
+"""Optimiser, training state and the update (paper, section 3.3, appendix B).
+
+The update is pure: (state, batch) -> (state, metrics), the same on one device
+and on many. A loss or gradient that is not finite leaves the parameters as
+they are and is counted.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import optax
+from optax import contrib
+
+from cgqn_jax.models import objective
+from cgqn_jax.training.parallel import AXIS
+from cgqn_jax.types import Array, Batch, Params, TrainState
+
+_MUON_SIZE = 100_000  # numbers of the largest matrix that Muon takes
+
+Update = Callable[..., tuple[TrainState, dict[str, Any]]]
+
+
+def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
+  """Adam or Muon behind a global-norm clip; skips what is not finite.
+
+  Raises:
+    ValueError: for another optimizer.name.
+  """
+  options = config.optimizer
+  learning_rate = objective.schedule(
+    num_steps=config.num_steps, **dict(config.learning_rate)
+  )
+  if options.name == 'adam':
+    rule = optax.adam(learning_rate, options.b1, options.b2, options.eps)
+  elif options.name == 'muon':
+    rule = _muon(learning_rate, options)
+  else:
+    raise ValueError(
+      f"optimizer.name is {options.name!r}; it must be 'adam' or 'muon'"
+    )
+  clipped = optax.chain(optax.clip_by_global_norm(options.clip_norm), rule)
+  # The trainer stops a run after a row of them (config.max_skipped_in_a_row);
+  # never may one be applied, hence a limit that no run reaches.
+  return optax.apply_if_finite(clipped, max_consecutive_errors=2**30)
+
+
+def _muon(
+  learning_rate: optax.Schedule, options: ConfigDict
+) -> optax.GradientTransformation:
+  """Muon for kernels; for all else Adam, with Nesterov, at a fifth of the rate.
+
+  A kernel of k x k is a matrix [k k I, O]. Those of more than _MUON_SIZE
+  numbers, or with a side of at most 8, are Adam's: to make them orthogonal
+  would cost as much as the gradient.
+  """
+
+  def dimensions(params: Params) -> Any:
+    def of(x: Array) -> contrib.MuonDimensionNumbers | None:
+      inputs, outputs = x.size // max(x.shape[-1], 1), x.shape[-1]
+      if x.ndim not in (2, 4) or min(inputs, outputs) <= 8:
+        return None
+      if x.size > _MUON_SIZE:
+        return None
+      return contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), x.ndim - 1)
+
+    return jax.tree.map(of, params)
+
+  return contrib.muon(
+    learning_rate,
+    muon_weight_dimension_numbers=dimensions,
+    adam_b1=options.b1,
+    adam_b2=options.b2,
+    adam_learning_rate=lambda step: 0.2 * learning_rate(step),
+  )
+
+
+def create_state(model: Any, config: ConfigDict) -> TrainState:
+  """The state before the first update, from config.seed."""
+  params = model.init(jax.random.key(config.seed))
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    opt_state=make_optimizer(config).init(params),
+    ema_params=jax.tree.map(jnp.copy, params) if config.ema_decay else None,
+  )
+
+
+def evaluation_params(state: TrainState) -> Params:
+  """The averaged parameters where they are kept, else the current ones."""
+  return state.params if state.ema_params is None else state.ema_params
+
+
+def noise_key(seed: Array | int) -> Array:
+  """The key of the noise of training; fold in the step, then the example."""
+  return jax.random.fold_in(jax.random.key(seed), 1)
+
+
+def make_update(model: Any, config: ConfigDict) -> Update:
+  """update(state, batch) -> (state, metrics) of one device.
+
+  To be mapped over an axis named `AXIS`. A third argument is the seed of the
+  noise, config.seed by default; nothing else of a run depends on it here.
+  """
+  optimizer = make_optimizer(config)
+
+  def update(
+    state: TrainState, batch: Batch, seed: Array | int = config.seed
+  ) -> tuple[TrainState, dict[str, Any]]:
+    key = noise_key(seed)
+    grad = jax.value_and_grad(model.loss, has_aux=True)
+    (loss, metrics), grads = grad(state.params, key, batch, state.step)
+    grads, metrics = jax.lax.pmean((grads, metrics), AXIS)
+    # A loss that is not finite must not pass either, even if its gradient is.
+    poison = jnp.where(jnp.isfinite(metrics['loss']), 0.0, jnp.nan)
+    grads = jax.tree.map(lambda g: g + poison, grads)
+    # Adam's bias correction raises a Python float to an integer count.
+    with jax.numpy_dtype_promotion('standard'):
+      updates, opt_state = optimizer.update(
+        grads, state.opt_state, state.params
+      )
+    params = optax.apply_updates(state.params, updates)
+    ema_params = state.ema_params
+    if ema_params is not None:
+      # Faster at first, or fresh parameters would stay in it for thousands.
+      step_now = state.step.astype(jnp.float32)
+      weight = jnp.maximum(1 - config.ema_decay, 9 / (10 + step_now))
+      ema_params = optax.incremental_update(params, ema_params, weight)
+    metrics = metrics | {
+      'gradient_norm': optax.tree.norm(grads),
+      'update_norm': optax.tree.norm(updates),
+      'parameter_norm': optax.tree.norm(params),
+      'skipped': opt_state.total_notfinite,
+      'skipped_in_a_row': opt_state.notfinite_count,
+    }
+    return TrainState(state.step + 1, params, opt_state, ema_params), metrics
+
+  return update
+
+
+def over_seeds(update: Update, seeds: Sequence[int]) -> Update:
+  """The updates of runs that differ in their seed alone, as one.
+
+  State, batch and metrics carry a leading axis of seeds. Accelerators do all
+  at once: an update of small networks leaves them idle. CPUs do one after the
+  other, for there the gradient of a batch of kernels is slow (docs/speed.md).
+  """
+  every = jnp.array(seeds, jnp.int32)
+
+  def updates(
+    states: TrainState, batches: Batch
+  ) -> tuple[TrainState, dict[str, Any]]:
+    if len(seeds) == 1:
+      alone = jax.tree.map(lambda x: x[0], (states, batches))
+      return jax.tree.map(lambda x: x[None], update(*alone, seeds[0]))
+    if jax.default_backend() == 'cpu':
+      return jax.lax.map(lambda its: update(*its), (states, batches, every))
+    return jax.vmap(update)(states, batches, every)
+
+  return updates

@@ -1,0 +1,259 @@
+"""The folder of one run: its config and the versions that ran it.
+
+Nothing of the paper: a run is named by its folder, so that the same command
+resumes it and another config never mixes with it.
+"""
+
+from collections.abc import Mapping
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import shlex
+import subprocess
+import sys
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from cgqn_jax.config import upgraded
+from cgqn_jax.models.build import Model, build
+from cgqn_jax.training.checkpoints import Checkpoints, Step
+from cgqn_jax.types import Params
+
+# Fields that change how a run is watched or where its data lies, not what it
+# computes: a resumed run may bring other values.
+FREE_FIELDS = (
+  'checkpoint_every',
+  'data.data_dir',
+  'data.workers',
+  'keep_checkpoints',
+  'log_every',
+  'picture_every',
+  'validate_every',
+  'validation_best_of',
+)
+_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+_ABSENT = 'absent'
+WEIGHTS = pathlib.Path(__file__).parents[1] / 'weights'  # shipped, by name
+
+
+def open_workdir(
+  path: str | pathlib.Path, config: ConfigDict, *, write: bool = True
+) -> pathlib.Path:
+  """Makes the folder of a run, or checks that it is this config's run.
+
+  Writes config.json and versions.json. Another config found there raises a
+  ValueError that lists the differing fields; FREE_FIELDS may differ, and the
+  new values are written. `write` is False on all processes but the first.
+  """
+  path = pathlib.Path(path)
+  here = _plain(config)
+  if path.exists() and not path.is_dir():
+    raise ValueError(f'{path} is a file; choose another --workdir')
+  if (path / 'config.json').exists():
+    there = upgraded(_read_json(path / 'config.json'))
+    _check_same(path, there, here)
+  elif path.exists() and any(not _hidden(p) for p in path.iterdir()):
+    raise ValueError(
+      f'{path} is not a cgqn_jax workdir: it holds files but no config.json; '
+      'choose another --workdir'
+    )
+  if write:
+    path.mkdir(parents=True, exist_ok=True)
+    replace_text(path / 'config.json', _dump(here))
+    _write_versions(path / 'versions.json')
+  return path
+
+
+def read_workdir(path: str | pathlib.Path) -> ConfigDict:
+  """Returns the config of the run in a folder; sequences come as tuples."""
+  path = pathlib.Path(path)
+  if not path.is_dir():
+    raise ValueError(f'workdir {path} does not exist')
+  if not (path / 'config.json').exists():
+    raise ValueError(f'{path} is not a cgqn_jax workdir: it has no config.json')
+  return ConfigDict(_tuples(upgraded(_read_json(path / 'config.json'))))
+
+
+def load(
+  workdir: str | pathlib.Path, step: Step = 'best'
+) -> tuple[Model, Params, ConfigDict]:
+  """The model, its parameters and its config from a training's folder.
+
+  Args:
+    workdir: of `experiments/train.py`, or the name of shipped weights, as
+      'color_reaction'.
+    step: of the checkpoint: a number, 'latest', or 'best' by validation loss
+      (the latest where none was validated).
+
+  Returns:
+    (model, params, config); the averaged parameters where the run kept them.
+
+  Raises:
+    ValueError: when the folder is no workdir or holds no such checkpoint.
+  """
+  config = read_workdir(find(workdir))
+  model = build(config)
+  return model, restore(model, workdir, step), config
+
+
+def find(workdir: str | pathlib.Path) -> pathlib.Path:
+  """The folder of a training, or of the shipped weights of that name.
+
+  Raises:
+    ValueError: where there is neither.
+  """
+  path = pathlib.Path(workdir)
+  if path.exists():
+    return path
+  names = sorted(p.name for p in WEIGHTS.iterdir() if p.is_dir())
+  if str(workdir) in names:
+    return WEIGHTS / path
+  raise ValueError(
+    f'workdir {workdir} does not exist, and the shipped weights are '
+    f'{", ".join(names)}'
+  )
+
+
+def restore(
+  model: Model, workdir: str | pathlib.Path, step: Step = 'best'
+) -> Params:
+  """The parameters alone, as `load` does: for several steps of one model."""
+  folder = find(workdir) / 'checkpoints'
+  with Checkpoints(folder, read_only=True) as checkpoints:
+    step = _resolve(checkpoints, step)
+    template = jax.eval_shape(model.init, jax.random.key(0))
+    return checkpoints.restore_params(template, step)
+
+
+def checkpoint_step(workdir: str | pathlib.Path, step: Step = 'best') -> int:
+  """The number of the checkpoint that `load` takes."""
+  folder = find(workdir) / 'checkpoints'
+  with Checkpoints(folder, read_only=True) as checkpoints:
+    return _resolve(checkpoints, step)
+
+
+def parse_step(text: str) -> Step:
+  """What --step says: a number, 'latest' or 'best'."""
+  return int(text) if text.isdigit() else text
+
+
+def _resolve(checkpoints: Checkpoints, step: Step) -> int:
+  best, latest = checkpoints.best_step, checkpoints.latest_step
+  if latest is None:
+    raise ValueError(f'{checkpoints.path} holds no checkpoint')
+  if step == 'best':
+    return latest if best is None else best
+  return latest if step == 'latest' else step
+
+
+def versions() -> dict[str, Any]:
+  """Returns what a number may depend on beside the config."""
+  return {
+    'python': platform.python_version(),
+    **{name: importlib.metadata.version(name) for name in _PACKAGES},
+    'commit': _commit(),
+    'device': jax.devices()[0].device_kind,
+    'devices': jax.device_count(),
+    'processes': jax.process_count(),
+    'command': shlex.join(sys.argv),
+  }
+
+
+def replace_text(path: pathlib.Path, text: str) -> None:
+  """Writes a file so that a reader, or a crash, sees old or new, never half."""
+  temporary = path.with_name(f'.{path.name}.tmp')
+  temporary.write_text(text, 'utf-8')
+  os.replace(temporary, path)
+
+
+def _write_versions(path: pathlib.Path) -> None:
+  """Appends an entry for this start, unless the last start had the same."""
+  entries = _read_json(path) if path.exists() else []
+  entry = versions()
+  if not entries or entries[-1] != entry:
+    replace_text(path, _dump([*entries, entry]))
+
+
+def _commit() -> str | None:
+  """Returns the commit of a checkout, None for an installed package."""
+  root = pathlib.Path(__file__).parents[2]
+  if not (root / '.git').exists():
+    return None
+  try:
+    commit = _git(root, 'rev-parse', 'HEAD')
+    changed = _git(root, 'status', '--porcelain', '--untracked-files=no')
+  except (OSError, subprocess.CalledProcessError):
+    return None
+  return commit + (' with changes' if changed else '')
+
+
+def _git(root: pathlib.Path, *words: str) -> str:
+  return subprocess.run(
+    ['git', '-C', str(root), *words],
+    check=True,
+    capture_output=True,
+    text=True,
+  ).stdout.strip()
+
+
+def _plain(config: ConfigDict) -> dict[str, Any]:
+  """Returns the config as JSON would give it back."""
+  return json.loads(_dump(config.to_dict()))
+
+
+def _dump(value: Any) -> str:
+  return json.dumps(value, indent=2, sort_keys=True) + '\n'
+
+
+def _read_json(path: pathlib.Path) -> Any:
+  try:
+    return json.loads(path.read_text('utf-8'))
+  except ValueError as error:
+    raise ValueError(f'{path} is not readable as JSON: {error}') from error
+
+
+def _tuples(value: Any) -> Any:
+  """Turns JSON's lists into tuples, which Flax modules can hash."""
+  if isinstance(value, dict):
+    return {k: _tuples(v) for k, v in value.items()}
+  if isinstance(value, list):
+    return tuple(_tuples(v) for v in value)
+  return value
+
+
+def _check_same(
+  path: pathlib.Path, there: Mapping[str, Any], here: Mapping[str, Any]
+) -> None:
+  """Raises a ValueError that lists the fields in which two configs differ."""
+  old, new = _dotted(there), _dotted(here)
+  differ = [
+    f'{name} is {old.get(name, _ABSENT)!r} there and '
+    f'{new.get(name, _ABSENT)!r} here'
+    for name in sorted(old | new)
+    if name not in FREE_FIELDS
+    and old.get(name, _ABSENT) != new.get(name, _ABSENT)
+  ]
+  if differ:
+    raise ValueError(
+      f'{path} holds a run of another config: {"; ".join(differ)}; choose '
+      'another --workdir, or the values of that run to resume it'
+    )
+
+
+def _dotted(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+  """Returns {'model.width': 64} for {'model': {'width': 64}}."""
+  flat = {}
+  for key, value in tree.items():
+    if isinstance(value, dict) and value:
+      flat |= _dotted(value, f'{prefix}{key}.')
+    else:
+      flat[f'{prefix}{key}'] = value
+  return flat
+
+
+def _hidden(path: pathlib.Path) -> bool:
+  return path.name.startswith('.')

@@ -1,0 +1,64 @@
+"""Contexts never show the hidden side, targets do."""
+
+import numpy as np
+import pytest
+
+from cgqn_jax.data import protocols
+
+
+def ring(views=20, seed=0, size=64):
+  """Pixels of the faces of a cube seen from a ring: nearest sides show."""
+  rng = np.random.default_rng(seed)
+  angle = 2 * np.pi * (np.arange(views) + rng.random(views)) / views
+  toward = np.pi / 2 * np.arange(4)
+  area = 900 * np.cos(angle[:, None] - toward) - 180
+  sides = np.maximum(area, 0) * (size / 64) ** 2
+  top = np.full((views, 1), 300.0)
+  pixels = np.concatenate([sides, top, 0 * top], axis=1)
+  return np.ceil(pixels).astype(np.uint16)
+
+
+@pytest.mark.parametrize('size', [32, 64])
+def test_training(size):
+  pixels = ring(size=size)
+  sides, sizes, counts = [], set(), set()
+  for seed in range(300):
+    views = protocols.for_training(
+      pixels, size, np.random.default_rng(seed), (1, 6), 3
+    )
+    assert np.all(pixels[views.context, views.side] == 0)
+    assert pixels[views.targets[0], views.side] >= 150 * (size / 64) ** 2
+    for chosen in views[1:]:
+      assert len(set(chosen)) == len(chosen)
+    sides.append(views.side)
+    sizes.add(len(views.context))
+    counts.add(len(views.targets))
+  assert sizes == {1, 2, 3, 4, 5, 6} and counts == {1, 2, 3}
+  # 75 expected of each, with a standard deviation of 7.5.
+  assert np.all(np.abs(np.bincount(sides) - 75) < 34)
+
+
+def test_tables():
+  sides = []
+  for scene in range(100):
+    pixels = ring(seed=scene)
+    views = protocols.for_tables(pixels, 64, scene)
+    side, context, targets = views
+    assert len(set(context)) == 5 and len(set(targets)) == 3
+    assert np.all(pixels[context, side] == 0)
+    assert np.all(pixels[targets, side] >= 150)
+    others = np.delete(np.arange(4), side)
+    assert np.all(pixels[context][:, others].max(0) >= 150)
+    again = protocols.for_tables(pixels, 64, scene)
+    assert again.side == side and np.all(again.context == context)
+    sides.append(side)
+  assert np.bincount(sides, minlength=4).min() > 8
+
+
+def test_a_scene_that_hides_nothing():
+  pixels = np.full((20, 6), 500, np.uint16)
+  rng = np.random.default_rng(0)
+  with pytest.raises(ValueError, match='no side of the cube'):
+    protocols.for_training(pixels, 64, rng, (1, 6), 3)
+  with pytest.raises(ValueError, match='no side of the cube'):
+    protocols.for_tables(pixels, 64, 0)

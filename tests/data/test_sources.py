@@ -1,0 +1,223 @@
+"""Sources: a prepared dataset and a simulator, of narratives and of dice."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+import pytest
+
+from cgqn_jax.data import batches as batches_lib
+from cgqn_jax.data import sources
+from cgqn_jax.simulators import dice
+from configs import dice as dice_config
+
+ROOT = pathlib.Path(__file__).parents[2]
+NAME = 'color_reaction_32_tiny'
+DICE = 'default_32_tiny'
+
+
+def build(data_dir: pathlib.Path, dataset: str, name: str) -> pathlib.Path:
+  """Builds a dataset as a user does."""
+  command = ['datasets/build.py', dataset, f'--config={name}', '--workers=1']
+  done = subprocess.run(
+    [sys.executable, *command, f'--data_dir={data_dir}'],
+    # XLA_FLAGS: unlike in the tests themselves, there is much to compute.
+    env=os.environ | {'PYTHONPATH': str(ROOT), 'XLA_FLAGS': ''},
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  return data_dir
+
+
+@pytest.fixture(scope='module')
+def prepared(tmp_path_factory) -> pathlib.Path:
+  """A data folder with one tiny dataset."""
+  return build(tmp_path_factory.mktemp('prepared'), 'narratives', NAME)
+
+
+@pytest.fixture(scope='module')
+def prepared_dice(tmp_path_factory) -> pathlib.Path:
+  return build(tmp_path_factory.mktemp('dice'), 'dice', DICE)
+
+
+@pytest.fixture
+def config(make_config) -> ConfigDict:
+  config = make_config('narrative=color_reaction')
+  config.data.update(frame_size=32, min_context=1, max_context=2)
+  return config
+
+
+def error_of(config: ConfigDict, split: str = 'train') -> str:
+  with pytest.raises(ValueError) as error:
+    sources.open_source(config, split)
+  assert '\n' not in str(error.value)
+  return str(error.value)
+
+
+def test_prepared_and_simulated_pixels_are_the_same(config, prepared):
+  """But for a rounding in one of 10,000 values."""
+  batches = []
+  for source in 'tfds', 'simulator':
+    config.data.update(source=source, data_dir=str(prepared))
+    batches.append(
+      [
+        next(batches_lib.training_batches(config, 2)),
+        next(batches_lib.test_batches(config, 'test', 6, 6)),
+        next(batches_lib.validation_batches(config, 'validation', 6, 6)),
+      ]
+    )
+  for one, other in zip(*jax.device_get(batches), strict=True):
+    for scene in 'context', 'target':
+      a, b = getattr(one, scene).frames, getattr(other, scene).frames
+      difference = np.abs(a.astype(int) - b)
+      assert a.std() > 20 and a.size > 1000
+      assert difference.max() <= 1 and np.mean(difference > 0) <= 1e-4
+      views = getattr(one, scene).views
+      np.testing.assert_array_equal(views, getattr(other, scene).views)
+    np.testing.assert_array_equal(one.example_id, other.example_id)
+    np.testing.assert_array_equal(one.context_mask, other.context_mask)
+
+
+def test_a_dataset_that_is_not_built(config, tmp_path):
+  config.data.update(source='tfds', data_dir=str(tmp_path))
+  assert sources.dataset_path(config) is None
+  message = error_of(config)
+  assert f'dataset narratives/{NAME} is not built' in message
+  command = f'python datasets/build.py narratives --config={NAME}'
+  assert message.endswith(f'{command} --data_dir={tmp_path}')
+  config.data.data_dir = ''
+  assert error_of(config).endswith(command)
+
+
+def test_the_newest_version_is_read(config, tmp_path):
+  config.data.data_dir = str(tmp_path)
+  for version in '1.9.0', '1.10.0', '1.2.0', 'incomplete.1.11.0':
+    (tmp_path / 'narratives' / NAME / version).mkdir(parents=True)
+  assert sources.dataset_path(config).name == '1.10.0'
+
+
+@pytest.mark.parametrize('damage', ['truncated', 'missing', 'no info'])
+def test_a_damaged_dataset(config, prepared, tmp_path, damage):
+  shutil.copytree(prepared, tmp_path / 'copy')
+  config.data.update(source='tfds', data_dir=str(tmp_path / 'copy'))
+  folder = sources.dataset_path(config)
+  (shard,) = folder.glob('*train*')
+  if damage == 'truncated':
+    os.truncate(shard, shard.stat().st_size // 2)
+  elif damage == 'missing':
+    shard.unlink()
+  else:
+    (folder / 'dataset_info.json').unlink()
+  message = error_of(config)
+  assert f'the train split of {folder} cannot be read' in message
+  assert f'--config={NAME} --data_dir={tmp_path / "copy"}' in message
+  assert message.endswith('--overwrite')
+
+
+def test_a_dataset_with_other_frames(config, prepared):
+  config.data.update(source='tfds', data_dir=str(prepared), num_frames=11)
+  message = error_of(config)
+  assert 'a video is [12, 32, 32, 3]' in message
+  assert '[11, 32, 32, 3]' in message
+
+
+def test_simulator_errors(config):
+  config.data.config = 'chess'
+  message = error_of(config)
+  assert "data.config is 'chess'" in message and 'color_reaction' in message
+  config.data.update(config='color_reaction', num_frames=21)
+  assert 'a video is [12, 32, 32, 3]' in error_of(config)
+  config.data.source = 'web'
+  message = error_of(config)
+  assert "data.source is 'web'" in message
+  assert message.endswith('tfds, simulator, folder, gqn')
+
+
+@pytest.fixture
+def dice_32() -> ConfigDict:
+  """Tiny dice of 32x32, simulated."""
+  config = dice_config.get_config('preset=smoke')
+  config.data.source = 'simulator'
+  return config
+
+
+def test_prepared_and_simulated_dice_are_the_same(dice_32, prepared_dice):
+  """And of a simulated room, the views that are picked and no others."""
+  picked = [4, 19, 0]
+  videos, frames = [], []
+  dice_32.data.data_dir = str(prepared_dice)
+  for name in 'tfds', 'simulator':
+    dice_32.data.source = name
+    source = sources.open_source(dice_32, 'test')
+    its = [source[i] for i in (0, 5)]
+    assert [video.example_id for video in its] == [0, 5]
+    shown = np.stack([video.shown[picked] for video in its])
+    fixed = jax.tree.map(lambda *x: np.stack(x), *[v.fixed for v in its])
+    frames.append(np.asarray(source.to_frames(shown, fixed)).astype(int))
+    videos.append(its)
+  stored, drawn = frames
+  assert stored.shape == (2, 3, 32, 32, 3) and stored.std() > 20
+  difference = np.abs(stored - drawn)
+  assert difference.max() <= 4 and np.mean(difference > 0) <= 1e-4
+  for one, other in zip(*videos, strict=True):
+    np.testing.assert_array_equal(one.views, other.views)
+    assert one.views.shape == (20, 7) and one.views.dtype == np.float32
+    np.testing.assert_array_equal(one.face_pixels, other.face_pixels)
+    assert one.face_pixels.shape == (20, 6) and one.face_pixels.max() > 100
+    assert one.face_pixels.dtype == other.face_pixels.dtype == np.uint16
+
+
+@pytest.mark.parametrize(
+  ('name', 'size', 'supersampling'),
+  [
+    ('default', 64, 4),
+    ('s2', 64, 2),
+    ('calm', 64, 4),
+    ('default', 32, 2),
+    ('calm', 32, 2),
+  ],
+)
+def test_supersampling_of_simulated_dice(
+  dice_32, monkeypatch, name, size, supersampling
+):
+  """The stored datasets' own; the counts depend on it."""
+  asked = []
+
+  def face_pixels(room, frame_size, samples):
+    asked.append((frame_size, samples))
+    return np.zeros((20, 6), np.uint16)
+
+  monkeypatch.setattr(dice, 'face_pixels', face_pixels)
+  dice_32.data.update(config=name, frame_size=size)
+  sources.open_source(dice_32, 'train')
+  assert set(asked) == {(size, supersampling)}
+
+
+def test_videos_have_no_faces(config):
+  config.data.source = 'simulator'
+  assert sources.open_source(config, 'train')[0].face_pixels is None
+
+
+def test_dice_errors(dice_32, prepared_dice):
+  dice_32.data.config = 'mnist_train'
+  message = error_of(dice_32)
+  assert "data.config is 'mnist_train'" in message
+  assert message.endswith('the simulated dice are default, s2, calm')
+  dice_32.data.update(config='default', num_frames=12)
+  assert 'a video is [20, 32, 32, 3]' in error_of(dice_32)
+  dice_32.data.update(num_frames=20, view_size=1)
+  assert 'views are [20, 7]' in error_of(dice_32)
+  dice_32.data.update(source='tfds', data_dir=str(prepared_dice))
+  assert 'views are [20, 7]' in error_of(dice_32)
+  dice_32.data.source = 'simulator'
+  dice_32.dataset = 'rooms'
+  message = error_of(dice_32)
+  assert "dataset 'rooms' has none" in message
+  assert message.endswith('narratives, dice')

@@ -1,0 +1,31 @@
+"""What training shows of held-out scenes."""
+
+import jax
+import numpy as np
+
+from cgqn_jax.data import batches
+from cgqn_jax.evaluation import metrics
+from cgqn_jax.evaluation.validation import Validation
+from cgqn_jax.models.build import build
+
+
+def test_best_of_is_that_of_the_tables(make_config, make_params):
+  """Over 6 scenes in batches of 8: what fills the batch up counts nothing."""
+  config = make_config()
+  config.validation_scenes = 6
+  config.validation_best_of = 3
+  model = build(config)
+  params = make_params(model)
+  notes = Validation(model, config).best_of(params, seed=5)
+  (batch,) = batches.test_batches(config, 'validation', 6, 6)
+  nothing = np.zeros((6, 0, *batch.target.frames.shape[1:]), np.uint8)
+  drawn = metrics.draw_samples(
+    model, params, jax.random.key(5), batch, nothing, 3
+  )
+  errors = drawn.errors.mean(-1)
+  assert notes.keys() == {'best_of_3', 'mean_of_samples'}
+  np.testing.assert_allclose(notes['best_of_3'], errors.min(0).mean(), 1e-5)
+  np.testing.assert_allclose(notes['mean_of_samples'], errors.mean(), 1e-5)
+  assert notes['best_of_3'] < 0.999 * notes['mean_of_samples']
+  config.validation_best_of = 0
+  assert Validation(model, config).best_of(params, seed=5) == {}

@@ -1,0 +1,220 @@
+"""All scores at once, of predictors that need no training."""
+
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import numpy as np
+import pytest
+
+from cgqn_jax.data import batches
+from cgqn_jax.evaluation import metrics as metrics_lib
+from cgqn_jax.evaluation import narrative_judge, videos
+from cgqn_jax.types import Elbo, to_unit
+
+SCENES, SAMPLES = 5, 6
+
+
+class Oracle:
+  """Shows whole futures in turn, or each frame of the next one.
+
+  futures: [scenes, 6, T, H, W, 3] of the first scenes of the split.
+  """
+
+  def __init__(self, futures: np.ndarray, factored: bool):
+    self._futures = jnp.asarray(futures)
+    self._step = int(factored)
+
+  def sample(
+    self, params, key, context, mask, views, num_samples, example_id,
+    first_sample=0,
+  ):  # fmt: skip
+    del params, key, context, mask
+    frames = jnp.arange(views.shape[1])
+    samples = first_sample + jnp.arange(num_samples)
+    turn = samples[:, None] + example_id[None]
+    turn = turn[..., None] + self._step * frames[None, None]
+    shown = frames % self._futures.shape[2]
+    scene = example_id[None, :, None]
+    return to_unit(self._futures[scene, turn % 6, shown[None, None]])
+
+  def elbo(self, params, key, batch, pixel_variance):
+    """A bound that tells the scene: -(100 + example) nats, 10 of them KL."""
+    del params, key, pixel_variance
+    ones = jnp.ones(batch.weight.shape)
+    likelihood = -90.0 - batch.example_id.astype(jnp.float32)
+    return Elbo(likelihood, 10 * ones, 10 * ones)
+
+
+@pytest.fixture(scope='module')
+def config(make_config) -> ConfigDict:
+  config = make_config()
+  config.data.test_context = (0, 1, 2, 3, 4, 5)
+  return config
+
+
+@pytest.fixture(scope='module')
+def futures(config) -> np.ndarray:
+  return narrative_judge.possible_futures(
+    config.data.config, 'test', range(SCENES), range(6), range(6, 21), 16
+  )[0]
+
+
+def evaluate(config, model, batch_size):
+  protocol = {
+    'split': 'test',
+    'num_scenes': SCENES,
+    'num_samples': SAMPLES,
+    'num_draws': 2,
+    'batch_size': batch_size,
+    'seed': 0,
+    'num_targets': 3,
+    'pixel_variance': 0.5,
+  }
+  return videos.evaluate(model, None, config, protocol)
+
+
+@pytest.fixture(scope='module')
+def metrics(config, futures) -> dict:
+  """Of the perfect predictor, in batches of 2: the last one is filled up."""
+  scores, sheet, _ = evaluate(config, Oracle(futures, False), 2)
+  assert sheet.dtype == np.uint8 and sheet.std() > 5
+  return scores
+
+
+def test_the_perfect_predictor(metrics, futures):
+  """6 samples show the 6 futures, each one once."""
+  assert metrics['validity'] == metrics['agreement'] == 1
+  assert metrics['modes'] == metrics['valid_modes'] == 6
+  assert metrics['validity_half'] == 1 and metrics['valid_modes_half'] == 6
+  assert metrics['total_variation'] == pytest.approx(0)
+  assert metrics['oracle_modes'] == pytest.approx(5.975, abs=1e-3)
+  one, three, six = (metrics[f'best_of_{n}'] for n in (1, 3, 6))
+  assert one == pytest.approx(metrics['oracle_best_of_1'], rel=1e-5)
+  # Three of the six are different, three draws need not be.
+  assert 0.5 * metrics['oracle_best_of_3'] < three < metrics['oracle_best_of_3']
+  assert six == pytest.approx(0, abs=1e-7)
+  assert metrics['oracle_best_of_6'] < metrics['pixel_mean'] < one
+  assert 'best_of_10' not in metrics  # there are only 6 samples
+  assert metrics['best_psnr'] > 60 and metrics['best_ssim'] > 0.999
+  # Mean squared difference of two samples.
+  twice = 2 * (futures / 255).var(1, ddof=1).mean()
+  assert metrics['diversity'] == pytest.approx(twice, rel=1e-4)
+  assert metrics['oracle_kl'] == pytest.approx(np.log(6))
+  np.testing.assert_allclose(metrics['mse_by_frame'], np.zeros(15), atol=1e-7)
+  # All samples, once each: all futures' error, frame by frame.
+  unit = futures / 255
+  apart = (unit - unit[:, :1]) ** 2
+  np.testing.assert_allclose(
+    metrics['mean_mse_by_frame'], apart.mean((0, 1, 3, 4, 5)), rtol=1e-4
+  )
+  assert np.mean(metrics['mean_mse_by_frame']) == pytest.approx(one)
+
+
+def test_frames_that_do_not_belong_together(config, futures, metrics):
+  factored = evaluate(config, Oracle(futures, True), SCENES)[0]
+  assert factored['agreement'] < 0.75 and factored['validity'] < 0.3
+  assert factored['mse_by_frame'] != metrics['mse_by_frame']
+  for name, value in metrics.items():
+    if 'oracle' in name or 'copy' in name or name == 'pixel_mean':
+      assert factored[name] == pytest.approx(value, rel=1e-5), name
+
+
+def test_batches_change_nothing(config, futures, metrics):
+  other = evaluate(config, Oracle(futures, False), SCENES)[0]
+  assert other.keys() == metrics.keys()
+  for name, value in metrics.items():
+    assert other[name] == pytest.approx(value, rel=1e-4, abs=1e-7), name
+
+
+def test_bounds_are_means_over_the_scenes(metrics):
+  """100, ..., 104 nats; a scene that fills up a batch counts for nothing."""
+  assert metrics['negative_elbo'] == pytest.approx(102)
+  assert metrics['negative_elbo_per_target'] == pytest.approx(34)
+  assert metrics['kl'] == pytest.approx(10)
+  assert metrics['negative_importance_weighted'] == pytest.approx(102)
+  bits = 102 / (3 * 768 * np.log(2)) + 8
+  assert metrics['bits_per_dimension'] == pytest.approx(bits)
+
+
+def test_trivial_predictors_by_hand(config, futures, metrics):
+  scenes = batches.whole_scenes(config, 'test', range(SCENES)).frames / 255
+  copied = np.mean((scenes[:, 6:] - scenes[:, 5:6]) ** 2)
+  assert metrics['copy_last_frame'] == pytest.approx(copied)
+  assert metrics['copy_nearest_frame'] == pytest.approx(copied)
+  mean = futures.mean(1) / 255
+  assert metrics['pixel_mean'] == pytest.approx(
+    np.mean((mean - futures[:, 0] / 255) ** 2)
+  )
+
+
+def test_a_narrative_whose_futures_cannot_be_counted(make_config):
+  config = make_config('narrative=dag_chase')
+  config.data.test_context = (0, 1, 2, 3, 4, 5)
+  grey = Oracle(np.full((SCENES, 6, 15, 16, 16, 3), 128, np.uint8), False)
+  metrics = evaluate(config, grey, SCENES)[0]
+  assert not any('oracle' in name for name in metrics)
+  assert 'validity' not in metrics and 'pixel_mean' not in metrics
+  scenes = batches.whole_scenes(config, 'test', range(SCENES)).frames
+  error = np.mean((scenes[:, 6:] / 255 - 128 / 255) ** 2, (2, 3, 4))
+  assert metrics['best_of_3'] == pytest.approx(error.mean(), rel=1e-5)
+  np.testing.assert_allclose(metrics['mse_by_frame'], error.mean(0), rtol=1e-5)
+  psnr = metrics_lib.psnr(error).mean()
+  assert metrics['best_psnr'] == pytest.approx(psnr, rel=1e-5)
+  assert metrics['diversity'] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.fixture(scope='module')
+def grey() -> Oracle:
+  """A predictor of grey frames, whatever it is asked for."""
+  return Oracle(np.full((SCENES, 6, 21, 16, 16, 3), 128, np.uint8), False)
+
+
+@pytest.mark.parametrize(
+  ('context', 'nearest'),
+  [
+    ((12, 4), [4] * 8 + [12] * 11),  # F9 is as near to both: the earlier one
+    ((20,), [20] * 20),
+  ],
+)
+def test_contexts_without_frame_1(make_config, grey, context, nearest):
+  """What may have come before them is not listed, so no judge and no oracle."""
+  config = make_config()
+  config.data.test_context = context
+  metrics = evaluate(config, grey, SCENES)[0]
+  assert videos.unjudged(config) == (
+    'futures are counted from F1, which is unseen'
+  )
+  assert not any('oracle' in name or 'valid' in name for name in metrics)
+  assert not {'pixel_mean', 'modes', 'agreement'} & set(metrics)
+  scenes = batches.whole_scenes(config, 'test', range(SCENES)).frames / 255
+  hidden = [i for i in range(21) if i not in context]
+  error = np.mean((scenes[:, hidden] - 128 / 255) ** 2, (2, 3, 4))
+  assert metrics['best_of_6'] == pytest.approx(error.mean(), rel=1e-5)
+  np.testing.assert_allclose(
+    metrics['mean_mse_by_frame'], error.mean(0), rtol=1e-5
+  )
+  for name, copied in (
+    ('copy_nearest_frame', nearest),
+    ('copy_last_frame', [max(context)] * len(hidden)),
+  ):
+    apart = (scenes[:, hidden] - scenes[:, copied]) ** 2
+    assert metrics[name] == pytest.approx(apart.mean()), name
+
+
+def test_an_empty_context(make_config, grey):
+  """All frames are judged; there is none to repeat."""
+  config = make_config()
+  config.data.test_context = ()
+  metrics = evaluate(config, grey, 2)[0]
+  assert len(metrics['mean_mse_by_frame']) == 21
+  assert metrics['best_of_3'] > 0 and np.isfinite(metrics['negative_elbo'])
+  assert not any('copy' in name or 'valid' in name for name in metrics)
+
+
+def test_why_the_simulator_does_not_judge(make_config):
+  config = make_config('narrative=dag_chase')
+  assert videos.unjudged(config) == 'the futures of dag_chase cannot be counted'
+  config = make_config()
+  config.data.test_context = (5, 0)
+  assert videos.unjudged(config) is None
+  config.data.source = 'folder'
+  assert 'did not make' in videos.unjudged(config)

@@ -1,0 +1,98 @@
+"""Version 0.1 in numbers: its networks, its checkpoint, its recorded runs.
+
+Whatever is moved or added, these configs must go on to mean what they meant;
+a config.json without `model.networks` is one of the paper's networks.
+"""
+
+import jax
+import numpy as np
+import pytest
+
+import cgqn_jax
+from cgqn_jax.models.build import build
+from cgqn_jax.training import trees
+from tests import golden_numbers
+
+GOLDEN = golden_numbers.read('golden.json')
+PRESETS = golden_numbers.read('presets.json')
+PARAMETERS = golden_numbers.read('parameters.json')
+RECORDED = sorted(
+  path.stem for path in (golden_numbers.FIXTURES / 'configs').glob('*.json')
+)
+# Those that take seconds to compile; the others, at the paper's size or near
+# it, are for `make test-slow`, and fresh parameters too.
+FAST = (
+  'narratives-smoke-cgqn',
+  'narratives-smoke-sssm',
+  'narratives-smoke-sv2p',
+  'narratives-smoke-cdna',
+  'narratives-small-cgqn',
+  'dice-small-gqn',
+)
+COUNTED = {}
+
+
+def check(found, name):
+  """Compares what was found with what is kept of a case."""
+  for key, value in found.items():
+    # A pixel near black is the difference of numbers that are not small.
+    np.testing.assert_allclose(
+      value, GOLDEN[name][key], rtol=1e-5, atol=1e-5, err_msg=f'{name}: {key}'
+    )
+
+
+@pytest.mark.parametrize('name', FAST)
+def test_networks_compute_what_they_did(name):
+  config = golden_numbers.make_config(PRESETS[name])
+  model = build(config)
+  params = golden_numbers.make_params(model)
+  check(golden_numbers.numbers(model, params, config), name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', sorted(set(GOLDEN) & set(PRESETS)))
+def test_networks_start_and_compute_as_they_did(name):
+  check(golden_numbers.case(name), name)
+
+
+def test_every_preset_is_there():
+  kept = {name.rpartition('-')[0] for name in GOLDEN}
+  for preset in ('paper', 'small', 'smoke'):
+    assert kept >= {
+      f'{file}-{preset}'
+      for file in ('narratives', 'dice', 'rooms', 'comparison')
+    }
+  assert not any('networks' in its['model'] for its in PRESETS.values())
+
+
+def test_the_shipped_checkpoint_draws_what_it_did():
+  path = golden_numbers.FIXTURES / golden_numbers.SHIPPED
+  model, params, config = cgqn_jax.load(path)
+  check({'norm': golden_numbers.norm(params)}, golden_numbers.SHIPPED)
+  found = golden_numbers.numbers(model, params, config)
+  check(found, golden_numbers.SHIPPED)
+
+
+@pytest.mark.parametrize('name', RECORDED)
+def test_recorded_runs_make_models(name):
+  fields = golden_numbers.read(f'configs/{name}.json')
+  assert size(fields) == PARAMETERS[name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', PRESETS)
+def test_presets_make_models(name):
+  assert size(PRESETS[name]) == PARAMETERS[name]
+
+
+def test_every_recorded_run_is_counted():
+  assert set(PARAMETERS) == set(RECORDED) | set(PRESETS)
+
+
+def size(fields):
+  """The number of parameters; equal networks are counted once."""
+  model = build(golden_numbers.make_config(fields))
+  if model.networks not in COUNTED:
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    COUNTED[model.networks] = trees.size(shapes)
+  return COUNTED[model.networks]

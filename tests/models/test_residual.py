@@ -1,0 +1,432 @@
+"""Residual networks: bounded posteriors, turned channels, a part of a bound."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cgqn_jax.config import levels
+from cgqn_jax.models import gaussian, residual
+from cgqn_jax.models.build import build
+from cgqn_jax.models.cgqn import CGQN
+from cgqn_jax.models.gqn import GQN
+from cgqn_jax.training import update as update_lib
+from cgqn_jax.training.parallel import AXIS
+from cgqn_jax.types import Batch, Scene, TrainState
+
+KEY = jax.random.key(7)
+WIDTH, STEPS = 8, 2  # of the tiny networks of conftest.py
+# What of Q(z | r, r') is no part of P(z | r).
+POSTERIOR = ('evidence', 'evidence_block') + tuple(
+  f'{name}_{step}'
+  for name in ('joins', 'posterior_blocks', 'posteriors')
+  for step in range(STEPS)
+)
+
+
+@pytest.fixture(scope='module')
+def model(make_config):
+  return build(make_config('networks=residual'))
+
+
+@pytest.fixture(scope='module')
+def params(model, make_params):
+  return make_params(model)
+
+
+@pytest.fixture(scope='module')
+def seen():
+  """r and r' of 3 scenes, [3, 4, 4, 8] each."""
+  rng = np.random.default_rng(1)
+  return rng.standard_normal((2, 3, 4, 4, 8)).astype(np.float32)
+
+
+@pytest.fixture(scope='module')
+def infer(model):
+  """Posterior and prior, both of a map and a vector, given r and r'."""
+  noise = model._noise(jax.random.split(KEY, 3))
+
+  @jax.jit
+  def run(params, r, r_target):
+    return model._apply('infer', params, r, r_target, noise)[1:]
+
+  return run
+
+
+def enlarged(params, factor):
+  """With the posterior's last layers times a factor."""
+  last = {f'posteriors_{step}' for step in range(STEPS)}
+  latent = {
+    name: jax.tree.map(lambda x: factor * x, its) if name in last else its
+    for name, its in params['latent'].items()
+  }
+  return params | {'latent': latent}
+
+
+def shift_of(q, p):
+  """How far the means are from each other, in the prior's deviations."""
+  return np.abs(q.mean - p.mean) * np.exp(-np.asarray(p.log_std))
+
+
+@pytest.mark.parametrize('size', [1, 1e6])
+@pytest.mark.parametrize('factor', [1, 1e3])
+def test_posterior_stays_near_the_prior(infer, params, seen, size, factor):
+  """At most 4 deviations away and never wider; weights of 1e3 get there."""
+  every = infer(enlarged(params, np.float32(factor)), *np.float32(size) * seen)
+  for q, p in zip(*every, strict=True):
+    shift = shift_of(q, p)
+    assert np.all(shift <= 4 * (1 + 1e-5)) and np.all(q.log_std <= p.log_std)
+    assert (shift.max() > 3.99) == (factor > 1)
+    assert np.any(q.log_std < p.log_std - 0.1)
+
+
+@pytest.mark.parametrize('size', [1, 1e3, 1e6])
+def test_divergence_of_a_coordinate_is_bounded(infer, params, seen, size):
+  """By 8 nats for the mean and, for the deviation, what its weights allow.
+
+  A normalised channel of 8 is at most the root of 8, whatever the input.
+  """
+  posterior, prior = infer(params, *np.float32(size) * seen)
+  kls = jax.tree.map(
+    gaussian.kl, posterior, prior, is_leaf=lambda x: hasattr(x, 'log_std')
+  )
+  for layer, kl in zip(('map', 'vector'), kls, strict=True):
+    for step in range(STEPS):
+      dense = params['latent'][f'posteriors_{step}'][layer]
+      half = len(dense['bias']) // 2
+      reach = np.sqrt(WIDTH) * np.abs(dense['kernel'][:, half:]).sum(0)
+      reach = reach + np.abs(dense['bias'][half:])
+      bound = 8 + np.logaddexp(0, reach - 2)
+      its = np.asarray(kl[:, step])
+      assert np.all(its <= bound) and np.all(its > -1e-6)
+      assert its.max() > 0.1 and bound.max() < 25
+
+
+def test_fresh_weights(model, infer, seen):
+  """A standard normal prior, the posterior a little narrower, black frames."""
+  params = model.init(KEY)
+  posterior, prior = infer(params, *seen)
+  # Narrower by softplus(-2) = 0.1269280 in the logarithm.
+  np.testing.assert_array_equal(jax.tree.leaves(prior)[0], 0)
+  for q, p in zip(posterior, prior, strict=True):
+    for leaf in (q.mean, p.mean, p.log_std):
+      np.testing.assert_array_equal(leaf, 0)
+    np.testing.assert_allclose(q.log_std, -0.1269280, rtol=1e-5)
+    np.testing.assert_allclose(gaussian.kl(q, p), 0.0148294, rtol=1e-3)
+  last = params['renderer']['PatchDeconv_0']
+  assert not np.any(last['kernel']) and not np.any(last['bias'])
+
+
+def test_gradients_reach_the_posterior_at_any_size(model, params, seen):
+  """Features grow in training; what reads them sees them normalised."""
+  noise = model._noise(jax.random.split(KEY, 3))
+
+  @jax.jit
+  @jax.grad
+  def gradient(params, r, r_target):
+    _, q, p = model._apply('infer', params, r, r_target, noise)
+    return jnp.sum(gaussian.kl_of_steps(q, p, 1))
+
+  one, thousand = (
+    gradient(params, *np.float32(size) * seen)['latent'] for size in (1, 1e3)
+  )
+  for name in POSTERIOR:
+    norms = [
+      np.sqrt(sum(np.sum(np.square(x)) for x in jax.tree.leaves(its[name])))
+      for its in (one, thousand)
+    ]
+    assert norms[0] > 1e-2 and 0.2 < norms[1] / norms[0] < 5, (name, norms)
+
+
+def views_of(turns, view_size):
+  """Views that turn a scene by so much: times, or cameras anywhere."""
+  if view_size == 1:
+    return (turns / np.pi)[..., None].astype(np.float32)
+  views = np.random.default_rng(2).standard_normal((*turns.shape, view_size))
+  views[..., 3], views[..., 4] = np.sin(turns), np.cos(turns)
+  return views.astype(np.float32)
+
+
+@pytest.mark.parametrize('view_size', [1, 7])
+def test_rotation(view_size):
+  """Pair n is a complex number, turned by harmonic n of 0 to 7."""
+  rotate = jax.jit(residual.rotate, static_argnums=2)
+  rng = np.random.default_rng(0)
+  x = rng.standard_normal((5, 4, 3, 20)).astype(np.float32)
+  a, b = rng.uniform(-2, 2, (2, 5))
+  turned = np.asarray(rotate(x, views_of(a, view_size), -1))
+  pairs = x[..., ::2] + 1j * x[..., 1::2]
+  order = np.array([0, 1, 2, 3, 4, 5, 6, 7, 0, 1])
+  expected = pairs * np.exp(-1j * order * a[:, None, None, None])
+  np.testing.assert_allclose(turned[..., ::2], expected.real, atol=2e-5)
+  np.testing.assert_allclose(turned[..., 1::2], expected.imag, atol=2e-5)
+  back = rotate(turned, views_of(a, view_size), 1)
+  np.testing.assert_allclose(back, x, atol=2e-5)
+  # What is seen at a and asked for at b depends on b - a alone: all cameras
+  # may be turned, or a video be moved in time.
+  for moved in (0.0, 0.9):
+    here, there = views_of(a + moved, view_size), views_of(b + moved, view_size)
+    asked = rotate(rotate(x, here, -1), there, 1)
+    expected = rotate(x, views_of(b - a, view_size), 1)
+    np.testing.assert_allclose(asked, expected, atol=5e-5)
+
+
+def scenes(frame_size, view_size, targets=3):
+  """3 scenes of noise: 4, 1 and no frames of context."""
+  rng = np.random.default_rng(0)
+
+  def scene(count):
+    shape = (3, count, frame_size, frame_size, 3)
+    frames = rng.integers(0, 256, shape, dtype=np.uint8)
+    if view_size == 7:
+      return Scene(frames, views_of(rng.uniform(-3, 3, (3, count)), 7))
+    return Scene(frames, rng.random((3, count, view_size), dtype=np.float32))
+
+  return Batch(
+    context=scene(4),
+    context_mask=np.arange(4) < np.array([[4], [1], [0]]),
+    target=scene(targets),
+    target_mask=np.ones((3, targets), bool),
+    weight=np.ones(3, np.float32),
+    example_id=np.arange(3, dtype=np.int32),
+  )
+
+
+@pytest.mark.parametrize('view_size', [1, 7])
+def test_encodings_are_in_the_scene_s_own_frame(
+  make_config, make_params, view_size
+):
+  """Turned back by where a frame was seen from, r is what the frame gave."""
+  config = make_config('networks=residual')
+  config.data.view_size = view_size
+  networks = build(config).networks
+  params = make_params(build(config))
+  context = scenes(16, view_size).context
+  layer = 'Dense_0' if view_size == 1 else 'Columns_0'
+
+  @jax.jit
+  def run(params):
+    r, found = networks.apply(
+      {'params': params},
+      context,
+      method='encode_each',
+      capture_intermediates=True,
+    )
+    encoder = found['intermediates']['encoder']
+    back = residual.rotate(r, context.views, 1)
+    return r, encoder[layer]['__call__'][0], back
+
+  r, plain, back = run(params)
+  assert r.shape == (3, 4, 4, 4, 8)
+  np.testing.assert_allclose(back, plain, atol=2e-5)
+  assert np.abs(r - plain).max() > 0.1
+  if view_size == 1:
+    # The very numbers of networks that rotate nothing.
+    config.model.rotated = False
+    its = build(config).networks
+    encode = jax.jit(lambda params: its.apply(params, context, method=name))
+    name = 'encode_each'
+    r = encode({'params': params})
+    np.testing.assert_allclose(r, plain, atol=1e-6)
+
+
+def test_r_is_a_sum_over_the_root_of_the_number(model, params, make_batch):
+  """Of the frames that are there: 0 to 4 of them."""
+  context = make_batch(5, 4).context
+  mask = np.arange(4) < np.arange(5)[:, None]
+
+  @jax.jit
+  def run(params):
+    each = model._apply('encode_each', params, context)
+    return model.encode(params, context, mask), each
+
+  r, each = map(np.asarray, run(params))
+  assert not np.any(r[0])
+  np.testing.assert_allclose(r[1], each[1, 0], rtol=1e-5, atol=1e-6)
+  for count in (2, 3, 4):
+    expected = each[count, :count].sum(0) / np.sqrt(count)
+    np.testing.assert_allclose(r[count], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('arg', 'frame_size', 'view_size', 'fields'),
+  [
+    ('', 16, 7, {}),
+    ('', 24, 1, {'map_latent': 0}),
+    ('', 24, 3, {'rotated': False}),
+    ('model=gqn', 32, 7, {}),
+  ],
+)
+def test_sizes(make_config, make_params, arg, frame_size, view_size, fields):
+  """Multiples of 8, times and cameras, a latent that is a vector alone."""
+  config = make_config(f'networks=residual,{arg}', **fields)
+  config.data.frame_size, config.data.view_size = frame_size, view_size
+  model = build(config)
+  batch = scenes(frame_size, view_size)
+
+  @jax.jit
+  def run(params):
+    frames = model.sample(
+      params,
+      KEY,
+      batch.context,
+      batch.context_mask,
+      batch.target.views,
+      num_samples=2,
+    )
+    return frames, *model.loss(params, KEY, batch, 3)
+
+  frames, loss, metrics = run(make_params(model))
+  assert frames.shape == (2, 3, 3, frame_size, frame_size, 3)
+  assert np.isfinite(frames).all() and np.isfinite(loss)
+  # A scene without context, too, has samples that differ, and views.
+  assert np.abs(frames[0] - frames[1]).max((1, 2, 3, 4)).min() > 1e-2
+  assert np.abs(frames[:, :, 0] - frames[:, :, 1]).max((2, 3, 4)).min() > 1e-2
+  channels = config.model.map_latent + config.model.vector_latent
+  assert metrics['kl_per_channel'].shape == (channels,)
+  assert metrics['kl_per_step'].shape == (STEPS,)
+  assert np.all(metrics['kl_per_channel'] > 0)
+  for name in ('kl_per_channel', 'kl_per_step'):
+    np.testing.assert_allclose(metrics[name].sum(), metrics['kl'], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    ({'data.frame_size': 20}, 'data.frame_size is 20; .* multiples of 8'),
+    ({'data.frame_size': 4}, 'data.frame_size is 4; .* multiples of 8'),
+    ({'data.frame_size': 0}, 'data.frame_size is 0; .* multiples of 8'),
+    ({'model.width': 0}, 'model.width is 0; it must be at least 1'),
+    ({'model.latent_steps': 0}, 'model.latent_steps is 0; .* least 1'),
+    ({'model.vector_latent': 0}, 'model.vector_latent is 0; .* least 1'),
+    ({'model.map_latent': -1}, 'model.map_latent is -1; .* least 0'),
+    ({'model.representation': 7}, 'model.representation is 7; .* even'),
+    ({'data.view_size': 3}, 'model.rotated is on and data.view_size is 3'),
+    ({'num_rendered': -1}, 'num_rendered is -1; it must be 0'),
+    ({'num_rendered': 9}, 'num_rendered is 9; .* to 8, which is data.num_'),
+    ({'model.latent_sees_query': True}, 'latent_sees_query is on'),
+  ],
+)
+def test_errors_of_a_config(make_config, change, message):
+  config = make_config('networks=residual')
+  config.data.num_targets = 8
+  config.update_from_flattened_dict(change)
+  with pytest.raises(ValueError, match=message) as error:
+    build(config)
+  assert '\n' not in str(error.value)
+
+
+@pytest.fixture(scope='module')
+def few(make_batch):
+  """Scenes of 4, 3 and 1 targets, the others padding."""
+  mask = np.arange(4) < np.array([[4], [3], [1]])
+  return make_batch(3, 2, 4)._replace(target_mask=mask)
+
+
+@pytest.mark.parametrize('kind', [CGQN, GQN])
+def test_some_targets_stand_for_all(model, params, few, kind):
+  """Over many choices of 2 the mean of everything is that of all targets."""
+  keys = jax.random.split(KEY, 256)
+
+  def run(count):
+    its = kind(model.networks, model.pixel_variance, num_rendered=count)
+    losses = jax.jit(jax.vmap(its.loss, in_axes=(None, 0, None, None)))
+    loss, metrics = jax.device_get(losses(params, keys, few, 3))
+    np.testing.assert_array_equal(metrics['loss'], loss)
+    return metrics
+
+  whole, part = run(0), run(2)
+  names = ('loss', 'log_likelihood', 'loss_no_constant', 'mse', 'kl')
+  for name in names:
+    difference = part[name] - whole[name]
+    error = difference.std() / np.sqrt(len(keys))
+    if kind is CGQN and name == 'kl':  # the posterior has seen all of them
+      np.testing.assert_allclose(part[name], whole[name], rtol=1e-4)
+      continue
+    assert abs(difference.mean()) < 4 * error, name
+    # Without the scale it would be off by two fifths.
+    assert 0 < error < 0.02 * np.abs(whole[name]).mean(), name
+
+
+def test_padding_is_never_rendered_for_a_target(model, few):
+  """Two of 4, two of 3, the only one; each as often as any other."""
+  its = CGQN(model.networks, model.pixel_variance, num_rendered=2)
+  choose = jax.jit(jax.vmap(its._rendered, in_axes=(0, None)))
+  keys = jax.random.split(KEY, 400)
+  shown, scale = jax.device_get(choose(keys, few))
+  count = shown.target_mask.sum(2)
+  np.testing.assert_array_equal(count, np.tile([2, 2, 1], (400, 1)))
+  np.testing.assert_array_equal(scale, np.tile([2, 1.5, 1], (400, 1)))
+  for b, real in enumerate((4, 3, 1)):
+    views = few.target.views[b, :, 0]
+    index = np.argmax(shown.target.views[:, b] == views, axis=-1)
+    np.testing.assert_array_equal(  # a frame goes with its view
+      shown.target.frames[:, b], few.target.frames[b, index]
+    )
+    chosen = index[shown.target_mask[:, b]]
+    assert chosen.max() < real
+    if real > 1:
+      assert np.all(index[:, 0] != index[:, 1])
+    times = np.bincount(chosen, minlength=real)
+    share = min(2, real) / real
+    error = np.sqrt(400 * share * (1 - share))
+    assert np.all(np.abs(times - 400 * share) <= 4 * error)
+  # It is the example's: in another order of the scenes it is the same.
+  backwards = jax.tree.map(lambda x: x[::-1], few)
+  other, _ = jax.device_get(choose(keys, backwards))
+  np.testing.assert_array_equal(other.target.views[:, ::-1], shown.target.views)
+
+
+def test_the_kl_may_be_charged_in_part(model, params, make_batch):
+  """By the weight of the step; metrics are the bound's at any weight."""
+  batch = make_batch()
+  batch.weight[2] = 0
+  weight = lambda step: jnp.float32(0.25) * step.astype(jnp.float32)  # noqa: E731
+  its = CGQN(model.networks, model.pixel_variance, weight)
+  loss = jax.jit(its.loss)
+  for step in (0, 1, 4):
+    value, metrics = loss(params, KEY, batch, jnp.int32(step))
+    bound = metrics['log_likelihood'] - metrics['kl']
+    np.testing.assert_allclose(metrics['loss'], -bound, rtol=1e-6)
+    assert metrics['kl'] > 1
+    uncharged = (1 - step / 4) * metrics['kl']
+    np.testing.assert_allclose(
+      metrics['loss'] - value, uncharged, rtol=1e-3, atol=1e-6
+    )
+    if step == 4:
+      assert value == metrics['loss']
+
+
+def test_an_update_by_muon(make_config, make_params, make_batch):
+  """It moves every parameter; kernels by a nearly orthogonal matrix."""
+  config = make_config('networks=residual')
+  config.optimizer.name = 'muon'
+  config.learning_rate = levels((0,), (1e-2,), 'constant')
+  config.num_rendered = 2
+  model = build(config)
+  params = make_params(model)
+  optimizer = update_lib.make_optimizer(config)
+  opt_state = jax.jit(optimizer.init)(params)
+  state = TrainState(jnp.int32(0), params, opt_state, params)
+  update = jax.vmap(
+    update_lib.make_update(model, config),
+    axis_name=AXIS,
+    in_axes=(None, 0),
+    out_axes=(None, None),
+  )
+  batch = jax.tree.map(lambda x: x[None], make_batch(6, 4, 4))
+  state, metrics = jax.device_get(jax.jit(update)(state, batch))
+  assert state.step == 1 and metrics['skipped'] == 0
+  assert np.isfinite(metrics['update_norm'])
+  moved = jax.tree.map(lambda new, old: new - old, state.params, params)
+  for path, leaf in jax.tree_util.tree_leaves_with_path(moved):
+    assert np.isfinite(leaf).all() and np.mean(leaf != 0) > 0.9, path
+  # The first step of Adam with Nesterov's momentum at a fifth of the rate: in
+  # the direction of the gradient, and longer by b1 / (1 + b1).
+  bias = moved['renderer']['Dense_0']['bias']
+  np.testing.assert_allclose(np.abs(bias), 2e-3 * (1 + 0.9 / 1.9), rtol=0.02)
+  # The features of a time, 11, to 64: singular values near the root of 64/11.
+  kernel = moved['renderer']['ViewFeatures_0']['Dense_0']['kernel']
+  values = np.linalg.svd(kernel / 1e-2 / np.sqrt(64 / 11))[1]
+  assert kernel.shape == (11, 64) and values.max() < 1.3
+  assert 0.6 < np.median(values)

@@ -1,0 +1,251 @@
+"""Checkpoints restore exactly what was saved, or say why they cannot."""
+
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from cgqn_jax.training.checkpoints import Checkpoints
+from cgqn_jax.training.preemption import Preemption
+from cgqn_jax.types import TrainState
+
+OPTIMISER = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))
+
+
+def make_state(step: int, *, width: int = 5, ema: bool = True) -> TrainState:
+  random = np.random.default_rng(step)
+
+  def draw(*shape):
+    return jnp.asarray(random.normal(size=shape), jnp.float32)
+
+  params = {'encoder': {'kernel': draw(3, width), 'bias': draw(width)}}
+  opt_state = OPTIMISER.init(params)
+  opt_state = jax.tree.map(lambda x: x + jnp.asarray(step, x.dtype), opt_state)
+  averaged = jax.tree.map(lambda x: x / 2, params) if ema else None
+  return TrainState(jnp.int32(step), params, opt_state, averaged)
+
+
+def assert_identical(actual: TrainState, expected: TrainState) -> None:
+  assert jax.tree.structure(actual) == jax.tree.structure(expected)
+  for a, b in zip(
+    jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True
+  ):
+    assert isinstance(a, jax.Array)
+    assert (a.shape, a.dtype) == (b.shape, b.dtype)
+    assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+@pytest.mark.parametrize('ema', [True, False])
+def test_round_trip_is_exact(tmp_path, ema):
+  state = make_state(7, ema=ema)
+  with Checkpoints(tmp_path / 'c') as checkpoints:
+    assert checkpoints.save(state, 7)
+    assert not checkpoints.save(state, 7)  # saved already
+  with Checkpoints(tmp_path / 'c', read_only=True) as checkpoints:
+    assert checkpoints.steps == [7]
+    assert checkpoints.latest_step == 7
+    assert checkpoints.best_step is None
+    template = jax.eval_shape(lambda: make_state(0, ema=ema))
+    assert_identical(checkpoints.restore(template), state)
+    params = checkpoints.restore_params(template.params)
+    assert_identical(params, state.ema_params if ema else state.params)
+    raw = checkpoints.restore_params(template.params, averaged=False)
+    assert_identical(raw, state.params)
+
+
+def test_donating_the_state_at_once_does_not_change_the_checkpoint(tmp_path):
+  double = jax.jit(lambda s: jax.tree.map(lambda x: x + x, s), donate_argnums=0)
+  expected = make_state(3)
+  state = jax.tree.map(jnp.array, expected)
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(state, 3)
+    for _ in range(20):
+      state = double(state)
+    restored = checkpoints.restore(expected)
+    assert_identical(restored, expected)
+    double(restored)  # restored arrays can be donated, too
+    assert_identical(checkpoints.restore(expected), expected)
+
+
+def test_keeps_the_last_two_and_the_best(tmp_path):
+  losses = {1: 9.0, 2: 3.0, 3: 5.0, 4: float('nan'), 5: 4.0, 6: None, 7: 8.0}
+  with Checkpoints(tmp_path, keep=2) as checkpoints:
+    for step, loss in losses.items():
+      metrics = None if loss is None else {'loss': loss}
+      checkpoints.save(make_state(step), step, metrics, wait=True)
+    assert checkpoints.steps == [2, 6, 7]
+  with Checkpoints(tmp_path, keep=2) as checkpoints:  # also after a restart
+    assert checkpoints.best_step == 2
+    checkpoints.save(make_state(8), 8, {'loss': 1.0}, wait=True)
+    assert checkpoints.steps == [7, 8]
+    assert int(checkpoints.restore(make_state(0), 'best').step) == 8
+    assert int(checkpoints.restore(make_state(0), 7).step) == 7
+
+
+def test_the_name_is_the_number_of_updates(tmp_path):
+  with Checkpoints(tmp_path) as checkpoints:
+    with pytest.raises(ValueError, match='checkpoint 4 .* of 3 updates'):
+      checkpoints.save(make_state(3), 4)
+    assert checkpoints.steps == []
+
+
+def test_damage_is_noticed_whatever_the_file(tmp_path, capfd):
+  with Checkpoints(tmp_path) as checkpoints:
+    for step in (3, 4):
+      checkpoints.save(make_state(step), step)
+  expected = make_state(4)
+  files = [p for p in (tmp_path / '4').rglob('*') if p.is_file()]
+  noticed = 0
+  for path in files:
+    data = path.read_bytes()
+    middle = len(data) // 2
+    flipped = data[:middle] + bytes([data[middle] ^ 16]) + data[middle + 1 :]
+    for damaged in (data[:middle], flipped):
+      path.write_bytes(damaged)
+      try:
+        with Checkpoints(tmp_path, read_only=True) as checkpoints:
+          restored = checkpoints.restore(expected)
+      except ValueError as error:
+        noticed += 1
+        assert str(tmp_path / '4') in str(error)
+        assert 'delete that folder to resume from checkpoint 3' in str(error)
+        assert '\n' not in str(error)
+      else:  # a file that holds no number
+        assert_identical(restored, expected)
+      path.write_bytes(data)
+  assert noticed >= 8
+  assert capfd.readouterr().err == ''
+  with Checkpoints(tmp_path, read_only=True) as checkpoints:
+    assert_identical(checkpoints.restore(expected), expected)
+
+
+def test_a_foreign_folder_is_neither_read_nor_overwritten(tmp_path):
+  (tmp_path / '100').mkdir()
+  (tmp_path / '100' / 'notes.txt').write_text('mine')
+  with pytest.raises(ValueError, match='100 is damaged, or no checkpoint of'):
+    with Checkpoints(tmp_path) as checkpoints:
+      checkpoints.restore(make_state(0))
+  assert (tmp_path / '100' / 'notes.txt').read_text() == 'mine'
+
+
+def test_a_half_written_checkpoint_is_ignored(tmp_path):
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(make_state(3), 3)
+  half = tmp_path / '4.orbax-checkpoint-tmp'
+  shutil.copytree(tmp_path / '3', half)
+  for path in half.rglob('*'):
+    if path.is_file():
+      path.write_bytes(path.read_bytes()[:9])
+  with Checkpoints(tmp_path) as checkpoints:
+    assert checkpoints.steps == [3]
+    assert_identical(checkpoints.restore(make_state(0)), make_state(3))
+    checkpoints.save(make_state(4), 4, wait=True)
+    assert_identical(checkpoints.restore(make_state(0)), make_state(4))
+  assert sorted(p.name for p in tmp_path.iterdir()) == ['3', '4']
+
+
+def test_another_model_is_named_in_one_line(tmp_path):
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(make_state(3), 3, wait=True)
+    with pytest.raises(
+      ValueError,
+      match=r': encoder/bias is float32\[5\] there and float32\[6\] here',
+    ) as error:
+      checkpoints.restore_params(make_state(0, width=6).params)
+    assert 'here (and 1 more);' in str(error.value)
+    with pytest.raises(ValueError, match='is float32.* there and absent here'):
+      checkpoints.restore(make_state(0, ema=False))
+    wide = make_state(0)._replace(step=jnp.zeros((), jnp.uint32))
+    with pytest.raises(ValueError, match=r'step is int32\[\] there and uint32'):
+      checkpoints.restore(wide)
+
+
+def test_errors_say_what_there_is(tmp_path):
+  with pytest.raises(ValueError, match='does not exist: no checkpoint'):
+    Checkpoints(tmp_path / 'none', read_only=True)
+  with pytest.raises(ValueError, match='keep=0'):
+    Checkpoints(tmp_path, keep=0)
+  with Checkpoints(tmp_path) as checkpoints:
+    with pytest.raises(ValueError, match='holds no checkpoint'):
+      checkpoints.restore(make_state(0))
+    checkpoints.save(make_state(3), 3, wait=True)
+    with pytest.raises(ValueError, match=r'no checkpoint 5; choose one of \[3'):
+      checkpoints.restore(make_state(0), 5)
+    with pytest.raises(ValueError, match='none is best'):
+      checkpoints.restore(make_state(0), 'best')
+
+
+SAVER = """
+import sys
+import jax.numpy as jnp
+from cgqn_jax.checkpoints import Checkpoints
+from cgqn_jax.types import TrainState
+
+checkpoints = Checkpoints(sys.argv[1], keep=2)
+step = checkpoints.latest_step or 0
+while True:
+  step += 1
+  params = {f'{i}': jnp.full((200, 200), step, jnp.float32) for i in range(9)}
+  checkpoints.save(TrainState(jnp.int32(step), params, (), None), step)
+"""
+
+
+def saved_last(path: pathlib.Path) -> int:
+  return max(
+    (int(p.name) for p in path.glob('*') if p.name.isdigit()), default=0
+  )
+
+
+@pytest.mark.parametrize('kills', [1, pytest.param(8, marks=pytest.mark.slow)])
+def test_a_killed_save_leaves_only_whole_checkpoints(tmp_path, kills):
+  root = pathlib.Path(__file__).parents[2]
+  environment = os.environ | {'PYTHONPATH': str(root)}
+  first = 0
+  for kill in range(kills):
+    process = subprocess.Popen(
+      [sys.executable, '-c', SAVER, str(tmp_path)], env=environment
+    )
+    try:
+      while saved_last(tmp_path) < first + 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+      time.sleep(0.013 * kill)
+    finally:
+      process.kill()
+      process.wait()
+    params = {f'{i}': jnp.zeros((200, 200)) for i in range(9)}
+    template = TrainState(jnp.int32(0), params, (), None)
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+      assert checkpoints.latest_step >= first + 2
+      for step in checkpoints.steps:
+        state = checkpoints.restore(template, step)
+        assert int(state.step) == step
+        assert all((p == step).all() for p in state.params.values())
+      first = checkpoints.latest_step
+
+
+def test_a_signal_asks_for_a_stop_and_a_second_one_stops():
+  before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+  with Preemption() as preemption:
+    assert not preemption.reached()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert preemption.reached()
+    assert preemption.reason == 'SIGTERM'
+    with pytest.raises(KeyboardInterrupt):
+      signal.raise_signal(signal.SIGINT)
+  assert before == (
+    signal.getsignal(signal.SIGTERM),
+    signal.getsignal(signal.SIGINT),
+  )
+  with Preemption() as preemption:
+    assert not preemption.reached()
+  assert not preemption.reached()

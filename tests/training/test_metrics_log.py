@@ -1,0 +1,158 @@
+"""Rows, their fate on resume, and the line of progress."""
+
+import io
+import struct
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from cgqn_jax.training.metrics_log import Log, Progress, read_metrics
+
+
+def read_events(workdir) -> list[Event]:
+  """Parses TensorBoard's files: length, CRC, record, CRC."""
+  events = []
+  for path in sorted((workdir / 'tensorboard').glob('events*')):
+    data, at = path.read_bytes(), 0
+    while at < len(data):
+      (length,) = struct.unpack_from('<Q', data, at)
+      events.append(Event.FromString(data[at + 12 : at + 12 + length]))
+      at += length + 16
+  return events
+
+
+def test_rows_and_tensorboard_hold_the_same_numbers(tmp_path):
+  with Log(tmp_path) as log:
+    log.scalars(
+      1, {'loss': jnp.float32(0.1), 'kl': 2, 'kl_per_step': np.arange(2.0)}
+    )
+    text = (tmp_path / 'metrics.jsonl').read_text()  # before it is closed
+    log.scalars(2, {'loss': np.nan, 'kl_per_step': [1.0, np.inf]})
+    log.scalars(2, {'loss': 3.5}, split='validation')
+  assert text == (
+    '{"step": 1, "split": "train", "loss": 0.10000000149011612, "kl": 2, '
+    '"kl_per_step": [0.0, 1.0]}\n'
+  )
+  rows = read_metrics(tmp_path)
+  assert [r['step'] for r in rows] == [1, 2]
+  assert rows[1]['loss'] is None and rows[1]['kl_per_step'] == [1.0, None]
+  assert read_metrics(tmp_path, 'validation') == [
+    {'step': 2, 'split': 'validation', 'loss': 3.5}
+  ]
+  values = {
+    (event.step, value.tag): value.simple_value
+    for event in read_events(tmp_path)
+    for value in event.summary.value
+  }
+  assert values[1, 'train/loss'] == np.float32(0.1)
+  assert values[1, 'train/kl_per_step/1'] == 1.0
+  assert np.isnan(values[2, 'train/loss'])
+  assert values[2, 'train/kl_per_step/1'] == np.inf
+  assert values[2, 'validation/loss'] == 3.5
+  assert len(values) == 8
+
+
+def test_a_resumed_log_equals_an_uninterrupted_one(tmp_path):
+  whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+  with Log(whole) as log:
+    for step in range(1, 8):
+      log.scalars(step, {'loss': step / 3})
+  with Log(killed) as log:
+    for step in range(1, 6):
+      log.scalars(step, {'loss': step / 3})
+  rows = killed / 'metrics.jsonl'
+  rows.write_text(rows.read_text() + '{"step": 6, "spl')  # killed in a write
+  with Log(killed, step=4) as log:
+    for step in range(5, 8):
+      log.scalars(step, {'loss': step / 3})
+  assert rows.read_bytes() == (whole / 'metrics.jsonl').read_bytes()
+  assert len(read_metrics(killed)) == 7
+  purges = [e.step for e in read_events(killed) if e.HasField('session_log')]
+  assert purges == [5]
+  rows.write_text('hello\n' + rows.read_text())
+  with pytest.raises(ValueError, match=r'metrics.jsonl, line 1: not a row'):
+    Log(killed, step=4)
+
+
+def test_pictures_reach_the_folder_and_tensorboard(tmp_path):
+  with Log(tmp_path) as log:
+    log.image(3, 'sheet', np.full((5, 6, 3), 7, np.uint8))
+    log.video(3, 'samples', np.zeros((2, 4, 8, 8, 3), np.float32))
+  assert sorted(p.name for p in (tmp_path / 'images').iterdir()) == [
+    'samples_00000003.gif',
+    'sheet_00000003.png',
+  ]
+  starts = {
+    value.tag: value.image.encoded_image_string[:4]
+    for event in read_events(tmp_path)
+    for value in event.summary.value
+  }
+  assert starts == {'sheet': b'\x89PNG', 'samples': b'GIF8'}
+
+
+def test_other_processes_write_nothing(tmp_path):
+  with Log(tmp_path, write=False) as log:
+    log.scalars(1, {'loss': 1.0})
+    log.image(1, 'x', np.zeros((2, 2, 3)))
+  assert list(tmp_path.iterdir()) == []
+  with pytest.raises(ValueError, match='nothing was logged there'):
+    read_metrics(tmp_path)
+
+
+class Terminal(io.StringIO):
+  def isatty(self) -> bool:
+    return True
+
+
+@pytest.mark.parametrize('live', [False, True])
+def test_progress_counts_speed_waiting_and_time_left(live):
+  now = [100.0]
+  stream = Terminal() if live else io.StringIO()
+  progress = Progress(1000, stream=stream, clock=lambda: now[0])
+  now[0] += 60  # compilation
+  for step in range(1, 102):
+    progress.update(step, loss=1234.5, kl=6.25)
+    with progress.waiting():
+      now[0] += 0.1
+    now[0] += 0.3
+  rates = progress.lap()
+  assert rates['updates_per_second'] == pytest.approx(2.5)
+  assert rates['data_share'] == pytest.approx(0.25)
+  assert progress.lap() == {}
+  text = stream.getvalue()
+  if live:  # about two a second, rewritten in place
+    assert '\n' not in text
+    assert text.count('\r') == text.count('\x1b[K') == 51
+  else:  # every ten seconds
+    assert [line.split('/')[0] for line in text.splitlines()] == [
+      '1',
+      '26',
+      '51',
+      '76',
+      '101',
+    ]
+    assert text.splitlines()[0] == '1/1,000  loss 1234  kl 6.25'
+  assert (
+    '101/1,000  loss 1234  kl 6.25  2.5 updates/s  waiting for data 25%  '
+    '0:06:00 left'
+  ) in text
+
+
+def test_a_lap_is_of_updates_alone():
+  """Not of the first one, which compiles, nor of what is done between them."""
+  now = [0.0]
+  progress = Progress(10, stream=io.StringIO(), clock=lambda: now[0])
+  for step in range(1, 10):
+    now[0] += 60 if step == 1 else 2
+    progress.update(step, loss=1.0, kl=1.0)
+    if step == 1:
+      assert progress.lap() == {}
+    if step % 3 == 0:
+      with progress.paused():
+        now[0] += 30
+    if step == 5:
+      its = progress.lap()
+      assert its == {'updates_per_second': 0.5, 'data_share': 0.0}
+  assert progress.lap()['updates_per_second'] == 0.5

@@ -1,0 +1,126 @@
+"""A workdir belongs to one config."""
+
+import json
+
+from ml_collections import ConfigDict
+import pytest
+
+from cgqn_jax.config import upgraded
+from cgqn_jax.training.workdir import open_workdir, read_workdir
+from configs import narratives
+from tests import golden_numbers
+
+
+def make_config() -> ConfigDict:
+  return ConfigDict(
+    {
+      'seed': 1,
+      'num_steps': 100,
+      'log_every': 10,
+      'data': {'data_dir': None, 'frame_size': 64},
+      'model': {'name': 'sssm', 'widths': (32, 64), 'scale': 0.1},
+    }
+  )
+
+
+def test_a_config_comes_back_as_it_was(tmp_path):
+  config = make_config()
+  path = open_workdir(tmp_path / 'runs' / 'a', config)
+  assert read_workdir(path).to_dict() == config.to_dict()
+  assert open_workdir(path, config) == path
+  (entry,) = json.loads((path / 'versions.json').read_text())
+  assert entry['devices'] == 4
+  assert {'python', 'jax', 'flax', 'orbax-checkpoint', 'command'} < set(entry)
+
+
+def test_another_config_is_refused_with_its_fields(tmp_path):
+  path = open_workdir(tmp_path, make_config())
+  before = (path / 'config.json').read_bytes()
+  other = make_config()
+  other.model.widths = (32, 65)
+  other.num_steps = 200
+  other.data.new = 'x'
+  other.log_every = 1
+  with pytest.raises(ValueError) as error:
+    open_workdir(path, other)
+  text = str(error.value)
+  assert "data.new is 'absent' there and 'x' here" in text
+  assert 'model.widths is [32, 64] there and [32, 65] here' in text
+  assert 'num_steps is 100 there and 200 here' in text
+  assert 'log_every' not in text and '--workdir' in text and '\n' not in text
+  assert (path / 'config.json').read_bytes() == before
+
+
+def test_free_fields_may_change(tmp_path):
+  path = open_workdir(tmp_path, make_config())
+  other = make_config()
+  other.log_every = 1
+  other.data.unlock()
+  other.data.data_dir = 'elsewhere'
+  open_workdir(path, other, write=False)
+  assert read_workdir(path).log_every == 10
+  open_workdir(path, other)
+  assert read_workdir(path).log_every == 1
+
+
+@pytest.mark.parametrize(
+  'path',
+  sorted((golden_numbers.FIXTURES / 'configs').glob('*.json')),
+  ids=lambda path: path.stem,
+)
+def test_configs_of_old_runs_are_brought_up_to_date(path):
+  """They are of the paper's networks, trained with Adam; nothing else is new.
+
+  A sequential model has no such field.
+  """
+  old = json.loads(path.read_text('utf-8'))
+  assert 'networks' not in old['model'] and 'name' not in old['optimizer']
+  before = json.dumps(old)
+  new = upgraded(old)
+  assert json.dumps(old) == before
+  assert new['optimizer'].pop('name') == 'adam'
+  if old['model']['name'] in ('cgqn', 'gqn'):
+    assert new['model'].pop('networks') == 'draw'
+  assert new == old
+
+
+def test_what_a_config_says_is_kept():
+  fields = {
+    'model': {'name': 'gqn', 'networks': 'residual'},
+    'optimizer': {'name': 'muon'},
+  }
+  assert upgraded(fields) == fields
+  assert upgraded({'of': 'another program'}) == {'of': 'another program'}
+
+
+def test_an_old_run_is_resumed_as_what_it_was(tmp_path):
+  """By draw and Adam, and by nothing else."""
+  config = narratives.get_config('preset=smoke')
+  path = open_workdir(tmp_path, config)
+  new = (path / 'config.json').read_text()
+  old = json.loads(new)
+  del old['model']['networks'], old['optimizer']['name']
+  (path / 'config.json').write_text(json.dumps(old))
+  assert read_workdir(path).to_dict() == config.to_dict()
+  other = config.copy_and_resolve_references()
+  other.optimizer.name = 'muon'
+  message = "optimizer.name is 'adam' there and 'muon' here"
+  with pytest.raises(ValueError, match=message):
+    open_workdir(path, other)
+  open_workdir(path, config)
+  assert (path / 'config.json').read_text() == new
+
+
+def test_foreign_and_missing_folders(tmp_path):
+  with pytest.raises(ValueError, match='none does not exist'):
+    read_workdir(tmp_path / 'none')
+  (tmp_path / 'thesis.tex').write_text('mine')
+  for function in (read_workdir, lambda p: open_workdir(p, make_config())):
+    with pytest.raises(ValueError, match='not a cgqn_jax workdir'):
+      function(tmp_path)
+    with pytest.raises(ValueError):
+      function(tmp_path / 'thesis.tex')
+  assert [p.name for p in tmp_path.iterdir()] == ['thesis.tex']
+  (tmp_path / 'config.json').write_text('{"seed": ')
+  with pytest.raises(ValueError, match='config.json is not readable as JSON'):
+    read_workdir(tmp_path)
