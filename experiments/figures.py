@@ -22,7 +22,7 @@ from typing import Any
 from absl import flags
 
 from cgqn_jax import cli
-from cgqn_jax.benchmark import jump, jump_tables
+from cgqn_jax.benchmark import jump
 from cgqn_jax.comparison import dice_tables, results, runs, tables
 from cgqn_jax.figures import (
   jump as jump_lib,
@@ -200,7 +200,7 @@ def jumps() -> None:
     raise ValueError('it needs --jump, the file of experiments/jump.py')
   rows = jump.load(_JUMP.value)
   write('jump', *jump_lib.draw(rows))
-  write_text('jump', jump_tables.tables(rows) + '\n')
+  write_text('jump', jump_lib.tables(rows) + '\n')
 
 
 FIGURES: dict[str, Callable[[], None]] = {

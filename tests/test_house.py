@@ -17,7 +17,7 @@ SOURCES = sorted(
 )
 MODULES = sorted(PACKAGE.rglob('*.py'))
 
-# A folder or file of the package imports only what stands in rows above its own;
+# A folder or file imports only what stands in rows above its own;
 # inside a folder, imports have no circle.
 ORDER = (
   ('types', 'files', 'images', 'config', 'cli'),

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 import numpy as np
+from scipy import stats
 
 from cgqn_jax.benchmark import timing
 from cgqn_jax.benchmark.flops import count_flops
@@ -31,6 +32,7 @@ CONTEXT = 6  # frames 0 .. 5, as in figure 3
 MODES = ('one', 'all')
 
 Say = Callable[[str], None]
+Rows = Sequence[Mapping[str, Any]]
 
 
 class Case(NamedTuple):
@@ -208,3 +210,80 @@ def load(path: str | pathlib.Path) -> list[dict[str, Any]]:
   if not rows or 'timings' not in rows[0]:
     raise ValueError(f'{path} holds no rows of experiments/jump.py')
   return rows
+
+
+class Spread(NamedTuple):
+  """A median over rounds, and its interval of 95 %, or None if unknown."""
+
+  median: float
+  interval: tuple[float, float] | None
+
+
+class Fit(NamedTuple):
+  """How a model's cost depends on t.
+
+  slope: of the least squares line, in seconds a further frame.
+  ratio: of the time at the last t to that at the first.
+  growth: of the same line through the FLOPs.
+  """
+
+  slope: Spread
+  ratio: Spread
+  growth: float
+
+  @property
+  def verdict(self) -> str:
+    """'flat' says that no slope is shown, not that there is none."""
+    if self.slope.interval is None:
+      return 'too few timings'
+    low, high = self.slope.interval
+    return 'grows' if low > 0 else 'shrinks' if high < 0 else 'flat'
+
+
+def fit(rows: Rows) -> Fit:
+  """Of one model's rows of one mode, by t."""
+  frames = np.array([row['frame'] for row in rows], float)
+  timings = np.array([row['timings'] for row in rows])
+  flops = np.array([row['flops'] for row in rows], float)
+  return Fit(
+    spread(_slope(frames, timings)),
+    spread(timings[-1] / timings[0]),
+    float(_slope(frames, flops)),
+  )
+
+
+def spread(values: np.ndarray) -> Spread:
+  """The median of values [R] over rounds, and its 95 % interval.
+
+  The interval is that of the sign test: true whatever the distribution of the
+  noise. Fewer than 6 values have none.
+  """
+  test = stats.quantile_test(values, p=0.5)
+  low, high = test.confidence_interval(0.95)
+  interval = None if np.isnan(low + high) else (float(low), float(high))
+  return Spread(float(np.median(values)), interval)
+
+
+def told(its: Spread, form: str, scale: float = 1.0) -> str:
+  """As '0.31 [0.28, 0.35]'."""
+  text = f'{scale * its.median:{form}}'
+  if its.interval is None:
+    return text
+  low, high = (f'{scale * value:{form}}' for value in its.interval)
+  return f'{text} [{low}, {high}]'
+
+
+def _slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+  """Slopes [...] of the least squares lines through x [T] and y [T, ...]."""
+  centred = x - x.mean()
+  return np.tensordot(centred, y, 1) / (centred @ centred)
+
+
+def groups(rows: Rows, mode: str) -> dict[str, list[Mapping[str, Any]]]:
+  """The rows of a mode by model, each by t."""
+  found: dict[str, list[Mapping[str, Any]]] = {}
+  for row in sorted(rows, key=lambda row: row['frame']):
+    if row['mode'] == mode:
+      found.setdefault(row['model'], []).append(row)
+  order = dict.fromkeys(row['model'] for row in rows)
+  return {name: found[name] for name in order if name in found}

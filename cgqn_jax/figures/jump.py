@@ -12,10 +12,15 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cgqn_jax.benchmark import jump_tables
-from cgqn_jax.comparison.markdown import Rows
+from cgqn_jax.benchmark import jump as jump_lib
+from cgqn_jax.benchmark.jump import Rows
+from cgqn_jax.comparison import markdown
 from cgqn_jax.figures import style
 
+TITLES = {
+  'one': 'frame t alone',
+  'all': f'all frames from {jump_lib.CONTEXT} to t',
+}
 # Lines lie on each other where models cost the same.
 _MARKERS = {
   'cgqn': 'o',
@@ -41,13 +46,13 @@ def draw(rows: Rows) -> tuple[Figure, dict[str, Any]]:
   figure = Figure(figsize=(7.4, 5.6), layout='constrained')
   axes = figure.subplots(2, 2, sharex=True, sharey='row')
   numbers: dict[str, Any] = {}
-  fits: dict[str, dict[str, jump_tables.Fit]] = {}
-  for column, (mode, title) in enumerate(jump_tables.TITLES.items()):
+  fits: dict[str, dict[str, jump_lib.Fit]] = {}
+  for column, (mode, title) in enumerate(TITLES.items()):
     numbers[mode], fits[mode] = {}, {}
-    for name, its in jump_tables.groups(rows, mode).items():
+    for name, its in jump_lib.groups(rows, mode).items():
       _line(axes[0, column], name, its, 'seconds', 1e3)
       _line(axes[1, column], name, its, 'flops', 1e-9)
-      fits[mode][name] = jump_tables.fit(its)
+      fits[mode][name] = jump_lib.fit(its)
       numbers[mode][name] = _numbers(its, fits[mode][name])
     axes[0, column].set_title(title)
     axes[1, column].set_xlabel('t, frames from 0')
@@ -95,7 +100,7 @@ def _scales(axis: Axes, frames: list[int], trained: int) -> None:
     axis.axvline(trained, color=style.FAINT, lw=0.8, ls=(0, (1.5, 1.5)))
 
 
-def _numbers(rows: Rows, fitted: jump_tables.Fit) -> dict[str, Any]:
+def _numbers(rows: Rows, fitted: jump_lib.Fit) -> dict[str, Any]:
   """Of one line of each row of panels, as drawn, and how it grows."""
   names = ('frame', 'seconds', 'first_quartile', 'third_quartile', 'flops')
   return (
@@ -106,13 +111,85 @@ def _numbers(rows: Rows, fitted: jump_tables.Fit) -> dict[str, Any]:
   )
 
 
-def _caption(rows: Rows, fits: Mapping[str, jump_tables.Fit]) -> str:
+def _caption(rows: Rows, fits: Mapping[str, jump_lib.Fit]) -> str:
   slopes = [
-    f'{style.name(name)} {jump_tables.told(its.slope, ".3g", 1e3)}'
+    f'{style.name(name)} {jump_lib.told(its.slope, ".3g", 1e3)}'
     for name, its in fits.items()
   ]
   return (
-    f'{jump_tables.protocol(rows)} Bands: quartiles; dotted: the last frame of '
+    f'{protocol(rows)} Bands: quartiles; dotted: the last frame of '
     'training. Milliseconds that one frame takes more for each frame that it '
     f'lies further ahead, by least squares: {", ".join(slopes)}.'
   )
+
+
+def protocol(rows: Rows) -> str:
+  """What all rows have in common, in a sentence or two."""
+  row = rows[0]
+  size, last = row['frame_size'], row['trained_frames'] - 1
+  videos, samples = row['batch_size'], row['num_samples']
+  counts = f'videos at once: {videos}, samples of each: {samples}'
+  text = (
+    f'Preset {row["preset"]}, {size}x{size}, context: frames 0 to '
+    f'{row["context"] - 1}; {counts}; '
+    'fresh parameters, as time does not depend on them; videos of training '
+    f'end at frame {last}. Medians of {row["repeats"]} timings in rounds over '
+    f'all models and t, on {row["devices"]} x {row["device"]}, '
+    f'{row["date"][:10]}, jax {row["versions"]["jax"]}; intervals: 95 %, '
+    'of the median over rounds, by the sign test.'
+  )
+  starred = any(row['model'] == 'cgqn_context' for row in rows)
+  return text + (f' {style.FOOTNOTE}.' if starred else '')
+
+
+def tables(rows: Rows) -> str:
+  """Milliseconds and GFLOP at each t, for one frame and for all."""
+  parts = [protocol(rows)]
+  for mode, title in TITLES.items():
+    its = jump_lib.groups(rows, mode)
+    parts += [
+      f'Milliseconds to draw {title}:',
+      _seconds(its),
+      f'GFLOP to draw {title}:',
+      _flops(its),
+    ]
+  return '\n\n'.join(parts)
+
+
+def _seconds(its: Mapping[str, Rows]) -> str:
+  lines = []
+  for name, rows in its.items():
+    fitted = jump_lib.fit(rows)
+    lines.append(
+      [
+        style.name(name),
+        f'{rows[0]["parameters"]:,}',
+        *(f'{1e3 * row["seconds"]:.4g}' for row in rows),
+        jump_lib.told(fitted.slope, '.3g', 1e3),
+        jump_lib.told(fitted.ratio, '.3g'),
+        fitted.verdict,
+      ]
+    )
+  frames = _frames(its)
+  ratio = f't = {frames[-1]} over {frames[0]}'
+  heads = ['model', 'parameters', *(f't = {t}' for t in frames)]
+  return markdown.table(
+    [*heads, 'ms a further frame', ratio, 'in t'], lines, left=1
+  )
+
+
+def _flops(its: Mapping[str, Rows]) -> str:
+  lines = [
+    [
+      style.name(name),
+      *(f'{row["flops"] / 1e9:.4g}' for row in rows),
+      f'{jump_lib.fit(rows).growth / 1e6:.4g}',
+    ]
+    for name, rows in its.items()
+  ]
+  heads = ['model', *(f't = {t}' for t in _frames(its))]
+  return markdown.table([*heads, 'MFLOP a further frame'], lines, left=1)
+
+
+def _frames(its: Mapping[str, Rows]) -> list[int]:
+  return [row['frame'] for row in next(iter(its.values()))]

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from cgqn_jax.benchmark import jump, jump_tables
+from cgqn_jax.benchmark import jump
 from cgqn_jax.figures import jump as jump_lib
 from cgqn_jax.figures import style
 
@@ -38,9 +38,9 @@ def make_rows(repeats=20, models=('cgqn', 'gqn', 'sssm')):
 
 
 def test_fit_tells_flat_from_growing():
-  one = jump_tables.groups(make_rows(), 'one')
+  one = jump.groups(make_rows(), 'one')
   assert [row['frame'] for row in one['sssm']] == list(FRAMES)
-  flat, grows = jump_tables.fit(one['cgqn']), jump_tables.fit(one['sssm'])
+  flat, grows = jump.fit(one['cgqn']), jump.fit(one['sssm'])
   low, high = flat.slope.interval
   assert low < 0 < high and high - low < 2e-5
   assert flat.verdict == 'flat' and flat.growth == 0
@@ -54,25 +54,25 @@ def test_fit_tells_flat_from_growing():
 
 def test_the_interval_is_that_of_the_sign_test():
   """Of 20 the 6th and the 15th, as in its tables; it covers at 95 %."""
-  its = jump_tables.spread(np.arange(20.0, 0.0, -1.0))
+  its = jump.spread(np.arange(20.0, 0.0, -1.0))
   assert its == (10.5, (6.0, 15.0))
-  assert jump_tables.spread(np.arange(6.0)).interval == (0.0, 5.0)
-  assert jump_tables.spread(np.arange(5.0)) == (2.0, None)
+  assert jump.spread(np.arange(6.0)).interval == (0.0, 5.0)
+  assert jump.spread(np.arange(5.0)) == (2.0, None)
   # Skewed noise whose median is log 2.
   draws = np.random.default_rng(0).exponential(size=(2000, 20))
-  intervals = np.array([jump_tables.spread(row).interval for row in draws])
+  intervals = np.array([jump.spread(row).interval for row in draws])
   inside = (intervals[:, 0] <= np.log(2)) & (np.log(2) <= intervals[:, 1])
   assert 0.945 < inside.mean() < 0.975
 
 
 def test_few_timings_decide_nothing():
-  fitted = jump_tables.fit(jump_tables.groups(make_rows(3), 'one')['sssm'])
+  fitted = jump.fit(jump.groups(make_rows(3), 'one')['sssm'])
   assert fitted.verdict == 'too few timings'
-  assert jump_tables.told(fitted.slope, '.2g', 1e3).count('[') == 0
+  assert jump.told(fitted.slope, '.2g', 1e3).count('[') == 0
 
 
 def test_tables():
-  text = jump_tables.tables(make_rows())
+  text = jump_lib.tables(make_rows())
   assert '20 timings' in text and 'frames 0 to 5' in text
   head = '| model | parameters | t = 6 | t = 12 | t = 20 | t = 40 |'
   assert text.count(head) == 2
@@ -80,7 +80,7 @@ def test_tables():
   assert lines[0].endswith('| flat |') and lines[1].endswith('| grows |')
   assert '| sSSM | 0.06 | 0.12 | 0.2 | 0.4 | 10 |' in text
   assert style.FOOTNOTE not in text
-  starred = jump_tables.tables(make_rows(models=('cgqn', 'cgqn_context')))
+  starred = jump_lib.tables(make_rows(models=('cgqn', 'cgqn_context')))
   assert style.FOOTNOTE in starred
 
 
