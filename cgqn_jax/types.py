@@ -77,18 +77,6 @@ class Elbo(NamedTuple):
   log_ratio: Array
 
 
-class TrainState(NamedTuple):
-  """All that training remembers: no random key, no iterator position.
-
-  step: int32 [], updates applied.  ema_params: None when averaging is off.
-  """
-
-  step: Array
-  params: Params
-  opt_state: Any
-  ema_params: Params | None
-
-
 def to_unit(frames: Array) -> Array:
   """uint8 frames in [0, 255] -> float32 in [0, 1]; floats pass through."""
   if frames.dtype == jnp.uint8:

@@ -22,6 +22,7 @@ from absl import flags
 import jax
 from ml_collections import ConfigDict, config_flags
 import numpy as np
+import optax
 
 from cgqn_jax import cli
 from cgqn_jax.benchmark import timing
@@ -29,9 +30,9 @@ from cgqn_jax.benchmark.flops import count_flops
 from cgqn_jax.data import batches as batches_lib
 from cgqn_jax.models import convolutions
 from cgqn_jax.models.build import build
-from cgqn_jax.training import parallel, trees
 from cgqn_jax.training import update as update_lib
-from cgqn_jax.types import Batch, Params, Scene, TrainState
+from cgqn_jax.training.update import TrainState
+from cgqn_jax.types import Batch, Params, Scene
 
 FUTURES = 30  # the paper's number of continuations of a test video
 # More than the pipeline prefetches, so that what it made during the
@@ -63,18 +64,18 @@ def measure(
       batch; None without the pipeline.
     And what was measured, where and when.
   """
-  parallel.check_batch_size(config.batch_size)
+  update_lib.check_batch_size(config.batch_size)
   batches_lib.check_protocol(config)
   model = build(config)
   batches = batches_lib.training_batches(config) if pipeline else None
   batch = next(batches) if batches else synthetic_batch(config)
-  batch = parallel.shard(jax.device_get(batch))
+  batch = update_lib.shard(jax.device_get(batch))
 
-  state = parallel.replicate(update_lib.create_state(model, config))
-  update = parallel.over_devices(update_lib.make_update(model, config))
+  state = update_lib.replicate(update_lib.create_state(model, config))
+  update = update_lib.over_devices(update_lib.make_update(model, config))
   with convolutions.plain_convolutions():
     # A function of its own: what is traced here must not be what runs.
-    counted = parallel.over_devices(update_lib.make_update(model, config))
+    counted = update_lib.over_devices(update_lib.make_update(model, config))
     flops = count_flops(counted, state, batch)
   state, compile_s, step_s = time_update(update, state, batch, repeats)
   wait_share = None
@@ -86,7 +87,7 @@ def measure(
     'config': f'{config.dataset}/{config.data.config}',
     'preset': config.preset,
     'model': config.model.name,
-    'parameters': trees.size(state.params),
+    'parameters': optax.tree.size(state.params),
     'frame_size': config.data.frame_size,
     'batch_size': config.batch_size,
     'context': config.data.max_context,
@@ -152,7 +153,7 @@ def time_waiting(
       jax.block_until_ready(metrics)
       began, waited = time.perf_counter(), 0.0
     start = time.perf_counter()
-    batch = parallel.shard(next(batches))
+    batch = update_lib.shard(next(batches))
     waited += time.perf_counter() - start
     previous = metrics
     state, metrics = update(state, batch)

@@ -15,13 +15,13 @@ import jax.numpy as jnp
 
 from cgqn_jax import cli
 from cgqn_jax.training.checkpoints import Checkpoints
+from cgqn_jax.training.update import TrainState
 from cgqn_jax.training.workdir import (
   checkpoint_step,
   load,
   open_workdir,
   parse_step,
 )
-from cgqn_jax.types import TrainState
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a training.')
 _STEP = flags.DEFINE_string(

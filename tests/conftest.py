@@ -46,8 +46,8 @@ from cgqn_jax import config as config_lib  # noqa: E402
 from cgqn_jax.data import batches  # noqa: E402
 from cgqn_jax.models.build import CGQN, JUMPY, build  # noqa: E402
 from cgqn_jax.training import update as update_lib  # noqa: E402
-from cgqn_jax.training.parallel import AXIS  # noqa: E402
-from cgqn_jax.types import Batch, Scene, TrainState  # noqa: E402
+from cgqn_jax.training.update import AXIS, TrainState  # noqa: E402
+from cgqn_jax.types import Batch, Scene  # noqa: E402
 from configs import dice, narratives  # noqa: E402
 
 _TINY = {

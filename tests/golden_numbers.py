@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from cgqn_jax.models.build import Model, build
-from cgqn_jax.training import trees
+from cgqn_jax.training.checkpoints import leaf_name
 from cgqn_jax.training.workdir import load, read_workdir, replace_text
 from cgqn_jax.types import Batch, Params, Scene
 
@@ -100,7 +100,7 @@ def make_params(model: Model) -> Params:
   """
 
   def draw(path: Any, x: jax.ShapeDtypeStruct) -> np.ndarray:
-    rng = np.random.default_rng(zlib.crc32(trees.name(path).encode()))
+    rng = np.random.default_rng(zlib.crc32(leaf_name(path).encode()))
     scale = np.sqrt(1 / np.prod(x.shape[:-1])) if x.shape[1:] else 0.3
     return (scale * rng.standard_normal(x.shape)).astype(x.dtype)
 

@@ -7,8 +7,6 @@ import pathlib
 import subprocess
 import sys
 
-import pytest
-
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / 'cgqn_jax'
 FOLDERS = ('cgqn_jax', 'configs', 'datasets', 'experiments', 'tests')
@@ -90,18 +88,9 @@ def test_rooms_import_downwards():
   graphlib.TopologicalSorter(graph).prepare()  # raises on a cycle
 
 
-@pytest.mark.parametrize(
-  ('folder', 'allowed'),
-  [
-    ('training/parallel.py', ['jax', 'numpy']),
-    ('simulators', ['numpy', 'jax', 'PIL']),
-  ],
-)
-def test_parallel_and_simulators_lean_on_little(folder, allowed):
-  sources = list(PACKAGE.glob(folder)) + list(PACKAGE.glob(f'{folder}/**/*.py'))
-  sources = [source for source in sources if source.is_file()]
-  assert sources
-  for source in sources:
+def test_simulators_lean_on_little():
+  allowed = ['numpy', 'jax', 'PIL']
+  for source in PACKAGE.glob('simulators/**/*.py'):
     for name in imports_of(source):
       assert is_under(name, 'cgqn_jax.simulators', *allowed) or (
         name.split('.')[0] in sys.stdlib_module_names

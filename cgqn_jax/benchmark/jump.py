@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 import numpy as np
+import optax
 from scipy import stats
 
 from cgqn_jax.benchmark import timing
@@ -24,7 +25,6 @@ from cgqn_jax.benchmark.flops import count_flops
 from cgqn_jax.models import convolutions
 from cgqn_jax.models.build import JUMPY, Model, build
 from cgqn_jax.models.sequential import Sequential
-from cgqn_jax.training import trees
 from cgqn_jax.types import Array, Params, Scene
 
 CONTEXT = 6  # frames 0 .. 5, as in figure 3
@@ -97,7 +97,7 @@ def measure(
           'preset': config.preset,
           'frame_size': config.data.frame_size,
           'trained_frames': config.data.num_frames,
-          'parameters': trees.size(params),
+          'parameters': optax.tree.size(params),
           'flops': _count(its, num_samples, arguments),
         }
         say(

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 import numpy as np
+import optax
 
 from cgqn_jax.benchmark.flops import count_flops
 from cgqn_jax.comparison import runs, statistics
@@ -22,7 +23,6 @@ from cgqn_jax.evaluation import metrics as metrics_lib
 from cgqn_jax.evaluation import videos
 from cgqn_jax.models import convolutions
 from cgqn_jax.models.build import build, pixel_variance
-from cgqn_jax.training import trees
 from cgqn_jax.training.metrics_log import read_metrics
 from cgqn_jax.training.workdir import read_workdir, replace_text, restore
 from cgqn_jax.types import Params
@@ -57,7 +57,7 @@ def write(
     'num_steps': last,
     'points': rows,
     'protocol': protocol,
-    'parameters': trees.size(params),
+    'parameters': optax.tree.size(params),
     'flops_per_update': flops_per_update(model, config),
     'asked': asked,
     # Of the files that belong to it, should they be written over.

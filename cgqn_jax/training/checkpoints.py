@@ -16,14 +16,15 @@ import shutil
 import sys
 import time
 from typing import Any, Literal, Self
+import zlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from cgqn_jax.training import trees
-from cgqn_jax.types import Params, TrainState
+from cgqn_jax.training.update import TrainState
+from cgqn_jax.types import Params
 
 Step = int | Literal['latest', 'best']
 
@@ -130,7 +131,7 @@ class Checkpoints:
       self._manager.save(
         step,
         args=ocp.args.StandardSave(host),
-        metrics=notes | {'crc32': trees.checksum(host)},
+        metrics=notes | {'crc32': checksum(host)},
         force=True,
       )
     if wait:
@@ -146,17 +147,15 @@ class Checkpoints:
     """
     return self._read(step, template, lambda saved: saved)
 
-  def restore_params(
-    self, template: Params, step: Step = 'latest', *, averaged: bool = True
-  ) -> Params:
+  def restore_params(self, template: Params, step: Step = 'latest') -> Params:
     """Returns the parameters alone, without knowing the optimiser.
 
-    averaged: take the averaged parameters where the run kept them.
+    They are the averaged ones where the run kept them.
     """
 
     def select(saved: Mapping[str, Any]) -> Params:
       kept = bool(jax.tree.leaves(saved['ema_params']))
-      return saved['ema_params' if averaged and kept else 'params']
+      return saved['ema_params' if kept else 'params']
 
     return self._read(step, template, select)
 
@@ -177,22 +176,20 @@ class Checkpoints:
   def __exit__(self, *_: object) -> None:
     self.close()
 
-  def _resolve(self, step: Step) -> int:
-    """Turns 'latest', 'best' or a number into a step that exists."""
+  def resolve(self, step: Step) -> int:
+    """Turns 'latest', 'best' or a number into a step that exists.
+
+    The best is the latest where no checkpoint has a validation loss.
+    """
     self.wait()
     steps = self.steps
     if not steps:
       raise ValueError(f'{self.path} holds no checkpoint')
-    if step == 'latest':
-      return steps[-1]
     if step == 'best':
       best = self.best_step
-      if best is None:
-        raise ValueError(
-          f'no checkpoint in {self.path} has a validation loss, so none is '
-          f"best; choose 'latest' or one of {steps}"
-        )
-      return best
+      return steps[-1] if best is None else best
+    if step == 'latest':
+      return steps[-1]
     if step not in steps:
       raise ValueError(
         f'{self.path} has no checkpoint {step!r}; choose one of {steps}, '
@@ -202,7 +199,7 @@ class Checkpoints:
 
   def _read(self, step: Step, template: Any, select: Any) -> Any:
     """Reads a checkpoint, checks it, and gives its part `template`'s form."""
-    step = self._resolve(step)
+    step = self.resolve(step)
     try:
       with _quiet_tensorstore():
         tree = self._manager.item_metadata(step).tree
@@ -210,7 +207,7 @@ class Checkpoints:
       selected = select(shapes)
     except Exception as error:
       raise ValueError(self._damaged(step)) from error
-    differ = trees.differences(selected, template)
+    differ = differences(selected, template)
     if differ:
       more = f' (and {len(differ) - 1} more)' if differ[1:] else ''
       raise ValueError(
@@ -226,12 +223,12 @@ class Checkpoints:
     except Exception as error:
       raise ValueError(self._damaged(step)) from error
     # Compression does not notice every flipped bit, hence the checksum.
-    if trees.checksum(saved) != self._notes(step).get('crc32'):
+    if checksum(saved) != self._notes(step).get('crc32'):
       raise ValueError(self._damaged(step))
-    leaves = trees.by_name(select(saved))
+    leaves = by_name(select(saved))
     # A copy: these arrays will be donated, and must own their memory.
     return jax.tree_util.tree_map_with_path(
-      lambda path, _: jnp.array(leaves[trees.name(path)]), template
+      lambda path, _: jnp.array(leaves[leaf_name(path)]), template
     )
 
   def _notes(self, step: int) -> dict[str, float]:
@@ -288,3 +285,35 @@ def _quiet_tensorstore() -> Iterator[None]:
     raise
   finally:
     sys.unraisablehook = previous
+
+
+def leaf_name(path: Any) -> str:
+  """Writes JAX's key path of a leaf as its name."""
+  return jax.tree_util.keystr(path, simple=True, separator='/')
+
+
+def by_name(tree: Any) -> dict[str, Any]:
+  """Returns the leaves of a tree under their names."""
+  leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+  return {leaf_name(path): leaf for path, leaf in leaves}
+
+
+def checksum(tree: Any) -> int:
+  """Returns the CRC-32 of all NumPy leaves, in the order of their names."""
+  crc = 0
+  for key, leaf in sorted(by_name(tree).items()):
+    crc = zlib.crc32(leaf.tobytes(), zlib.crc32(key.encode(), crc))
+  return crc
+
+
+def differences(there: Any, here: Any) -> list[str]:
+  """Says, a line a leaf, which shapes and dtypes differ between two trees."""
+  old, new = (
+    {k: f'{x.dtype}{list(x.shape)}' for k, x in by_name(tree).items()}
+    for tree in (there, here)
+  )
+  return [
+    f'{k} is {old.get(k, "absent")} there and {new.get(k, "absent")} here'
+    for k in sorted(old | new)
+    if old.get(k) != new.get(k)
+  ]

@@ -1,26 +1,25 @@
 """What a run says of itself: scalars, pictures and a line of progress.
 
-Nothing of the paper. Scalars go to W/metrics.jsonl and TensorBoard. Each row
+Scalars go to W/metrics.jsonl and TensorBoard. Each row
 of metrics.jsonl is one JSON object with `step` (updates applied), `split`
 ('train' or 'validation') and the values; training rows hold at least loss, kl
 and log_likelihood. JSON has no NaN: a value that is not finite is null there,
 and itself in TensorBoard.
 """
 
-import collections
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 import contextlib
-import datetime
+import io
 import json
 import math
 import pathlib
 import sys
 import time
-from typing import Any, NamedTuple, Self, TextIO
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from tensorboardX import SummaryWriter
-from tensorboardX.proto.summary_pb2 import Summary
+import tqdm
 
 from cgqn_jax import images
 from cgqn_jax.training.workdir import replace_text
@@ -76,25 +75,6 @@ class Log:
       images.save_png(self._images / f'{name}_{step:08d}.png', image)
       self._board.add_image(name, image, step, dataformats='HWC')
 
-  def video(
-    self,
-    step: int,
-    name: str,
-    frames: np.ndarray,
-    *,
-    context: Any = None,
-    fps: float = 4.0,
-  ) -> None:
-    """Writes [S, T, H, W, 3] frames, samples side by side, as a GIF."""
-    if not self._write:
-      return
-    path = self._images / f'{name}_{step:08d}.gif'
-    images.save_gif(path, frames, context=context, fps=fps)
-    # TensorBoard animates a GIF given as an image; add_video wants moviepy.
-    picture = Summary.Image(encoded_image_string=path.read_bytes())
-    value = Summary.Value(tag=name, image=picture)
-    self._board.file_writer.add_summary(Summary(value=[value]), step)
-
   def close(self) -> None:
     """Flushes and closes the files."""
     if self._write:
@@ -108,42 +88,29 @@ class Log:
     self.close()
 
 
-class _Mark(NamedTuple):
-  """After `step` updates: seconds gone, and those of them spent waiting."""
-
-  seconds: float
-  step: int
-  waited: float
-
-
 class Progress:
   """A line on stderr: step, loss, KL, speed, share of waiting, time to go.
 
   Rewritten in place on a terminal; elsewhere a line every `every` seconds.
-  The speed shown is that of the last ten seconds or more, whatever they went
-  into; that of `lap` is of updates alone.
   """
 
-  def __init__(
-    self,
-    total: int,
-    *,
-    stream: TextIO | None = None,
-    every: float = 10.0,
-    clock: Callable[[], float] = time.monotonic,
-  ) -> None:
-    self._total = total
-    self._stream = sys.stderr if stream is None else stream
-    self._live = self._stream.isatty()
-    self._every = 0.5 if self._live else every
-    self._clock = clock
+  def __init__(self, total: int, start: int = 0, every: float = 10.0) -> None:
+    live = sys.stderr.isatty()
+    self._bar = tqdm.tqdm(
+      total=total,
+      initial=start,
+      file=sys.stderr if live else _Lines(),
+      mininterval=0.5 if live else every,
+      maxinterval=math.inf,
+      miniters=1,
+      dynamic_ncols=live,
+      unit=' updates',
+      bar_format='{n:,}/{total:,}  {rate_noinv_fmt}  {remaining} left{postfix}',
+    )
     self._spent = {'waiting': 0.0, 'paused': 0.0}
-    self._shown = -math.inf
     # Without pauses: at the last update, and at that of the last `lap`.
     self._last: _Mark | None = None
     self._lap: _Mark | None = None
-    # With them, at most five a second.
-    self._marks: collections.deque[_Mark] = collections.deque(maxlen=50)
 
   def waiting(self) -> contextlib.AbstractContextManager[None]:
     """Counts the time spent inside as waiting for data."""
@@ -155,22 +122,25 @@ class Progress:
 
   @contextlib.contextmanager
   def _timed(self, what: str) -> Iterator[None]:
-    start = self._clock()
+    start = time.monotonic()
     try:
       yield
     finally:
-      self._spent[what] += self._clock() - start
+      self._spent[what] += time.monotonic() - start
 
   def update(self, step: int, *, loss: float, kl: float) -> None:
     """Notes that `step` updates are applied; shows the line when it is due."""
-    now, waited = self._clock(), self._spent['waiting']
-    self._last = _Mark(now - self._spent['paused'], step, waited)
+    now = time.monotonic() - self._spent['paused']
+    self._last = _Mark(now, step, self._spent['waiting'])
     self._lap = self._lap or self._last
-    if not self._marks or now - self._marks[-1].seconds >= 0.2:
-      self._marks.append(_Mark(now, step, waited))
-    if now - self._shown >= self._every or step == self._total:
-      self._shown = now
-      self._show(self._line(step, loss, kl), end=step == self._total)
+    waited = _rates(self._lap, self._last).get('data_share', 0.0)
+    self._bar.set_postfix_str(
+      f'loss {loss:.4g}, kl {kl:.4g}, waiting for data {waited:.0%}',
+      refresh=False,
+    )
+    self._bar.update(step - self._bar.n)
+    if step == self._bar.total:
+      self._bar.close()
 
   def lap(self) -> dict[str, float]:
     """Returns updates_per_second and data_share since the last call.
@@ -183,26 +153,28 @@ class Progress:
 
   def say(self, text: str) -> None:
     """Prints a line of its own, above the line of progress."""
-    self._show(text, end=True)
+    self._bar.write(text, file=sys.stderr)
 
-  def _line(self, step: int, loss: float, kl: float) -> str:
-    parts = [f'{step:,}/{self._total:,}', f'loss {loss:.4g}', f'kl {kl:.4g}']
-    rates = _rates(self._marks[0], self._marks[-1])
-    if rates:
-      speed = rates['updates_per_second']
-      left = datetime.timedelta(seconds=round((self._total - step) / speed))
-      parts += [
-        f'{speed:.3g} updates/s',
-        f'waiting for data {rates["data_share"]:.0%}',
-        f'{left} left',
-      ]
-    return '  '.join(parts)
 
-  def _show(self, text: str, *, end: bool) -> None:
-    if self._live:
-      text = f'\r{text}\x1b[K'
-    self._stream.write(text + ('\n' if end or not self._live else ''))
-    self._stream.flush()
+class _Lines(io.TextIOBase):
+  """Stderr where it is no terminal: a line each time, not one rewritten."""
+
+  def write(self, text: str) -> int:
+    line = text.strip('\r\n ')
+    if line:
+      sys.stderr.write(f'{line}\n')
+    return len(text)
+
+  def flush(self) -> None:
+    sys.stderr.flush()
+
+
+class _Mark(NamedTuple):
+  """After `step` updates: seconds gone, and those of them spent waiting."""
+
+  seconds: float
+  step: int
+  waited: float
 
 
 def _rates(first: _Mark, last: _Mark) -> dict[str, float]:

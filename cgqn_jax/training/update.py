@@ -1,24 +1,41 @@
 """Optimiser, training state and the update (paper, section 3.3, appendix B).
 
-The update is pure: (state, batch) -> (state, metrics), the same on one device
-and on many. A loss or gradient that is not finite leaves the parameters as
-they are and is counted.
+The update is a pure function of one device's share of the batch: (state, batch)
+-> (state, metrics). It knows the name of an axis, `AXIS`; `over_devices` maps
+it with pmap over all devices of all processes. State goes in and comes out
+whole, without a device axis. A loss or gradient that is not finite leaves the
+parameters as they are and is counted.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
+import numpy as np
 import optax
 from optax import contrib
 
 from cgqn_jax.models import objective
-from cgqn_jax.training.parallel import AXIS
-from cgqn_jax.types import Array, Batch, Params, TrainState
+from cgqn_jax.types import Array, Batch, Params
 
+AXIS = 'devices'
 _MUON_SIZE = 100_000  # numbers of the largest matrix that Muon takes
+
+
+class TrainState(NamedTuple):
+  """All that training remembers: no random key, no iterator position.
+
+  step: int32 [], updates applied.  ema_params: None when averaging is off.
+  """
+
+  step: Array
+  params: Params
+  opt_state: Any
+  ema_params: Params | None
+
 
 Update = Callable[..., tuple[TrainState, dict[str, Any]]]
 
@@ -42,8 +59,8 @@ def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
       f"optimizer.name is {options.name!r}; it must be 'adam' or 'muon'"
     )
   clipped = optax.chain(optax.clip_by_global_norm(options.clip_norm), rule)
-  # The trainer stops a run after a row of them (config.max_skipped_in_a_row);
-  # never may one be applied, hence a limit that no run reaches.
+  # The trainer stops after config.max_skipped_in_a_row of them. None may ever
+  # be applied, so this limit is out of reach.
   return optax.apply_if_finite(clipped, max_consecutive_errors=2**30)
 
 
@@ -160,3 +177,58 @@ def over_seeds(update: Update, seeds: Sequence[int]) -> Update:
     return jax.vmap(update)(states, batches, every)
 
   return updates
+
+
+def over_devices(update: Callable) -> Callable:
+  """Compiles update(state, batch) -> (state, metrics) over all devices.
+
+  The batch carries a leading axis of local devices (`shard`); state and
+  metrics must come out equal on every device, that is, after a `pmean`.
+  The state passed in is donated.
+  """
+  return jax.pmap(
+    update,
+    axis_name=AXIS,
+    in_axes=(None, 0),
+    out_axes=(None, None),
+    donate_argnums=0,
+  )
+
+
+def shard(batch: Any) -> Any:
+  """[B, ...] of this process -> [local devices, B / local devices, ...]."""
+  devices = jax.local_device_count()
+  return jax.tree.map(lambda x: x.reshape((devices, -1) + x.shape[1:]), batch)
+
+
+def shard_seeds(batches: Sequence[Any]) -> Any:
+  """A batch [B, ...] of each seed -> [local devices, S, B / devices, ...]."""
+  shares = [shard(batch) for batch in batches]
+  if len(shares) == 1:
+    return jax.tree.map(lambda x: x[:, None], shares[0])
+  return jax.tree.map(lambda *x: np.stack(x, axis=1), *shares)
+
+
+def replicate(tree: Any) -> Any:
+  """Places what every device needs as `over_devices` gives it back.
+
+  So that the second update does not compile again.
+  """
+  mesh = Mesh(np.array(jax.devices()), (AXIS,))
+  return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def check_batch_size(batch_size: int) -> None:
+  """ValueError unless the global batch divides by the devices."""
+  devices = jax.device_count()
+  if batch_size < 1 or batch_size % devices:
+    raise ValueError(
+      f'batch_size is {batch_size}; it must be a multiple of the '
+      f'{devices} devices: try --config.batch_size='
+      f'{max(devices, batch_size // devices * devices)}'
+    )
+
+
+def is_first_process() -> bool:
+  """Whether this process writes what all share."""
+  return jax.process_index() == 0

@@ -124,7 +124,6 @@ def restore(
   """The parameters alone, as `load` does: for several steps of one model."""
   folder = find(workdir) / 'checkpoints'
   with Checkpoints(folder, read_only=True) as checkpoints:
-    step = _resolve(checkpoints, step)
     template = jax.eval_shape(model.init, jax.random.key(0))
     return checkpoints.restore_params(template, step)
 
@@ -133,21 +132,12 @@ def checkpoint_step(workdir: str | pathlib.Path, step: Step = 'best') -> int:
   """The number of the checkpoint that `load` takes."""
   folder = find(workdir) / 'checkpoints'
   with Checkpoints(folder, read_only=True) as checkpoints:
-    return _resolve(checkpoints, step)
+    return checkpoints.resolve(step)
 
 
 def parse_step(text: str) -> Step:
   """What --step says: a number, 'latest' or 'best'."""
   return int(text) if text.isdigit() else text
-
-
-def _resolve(checkpoints: Checkpoints, step: Step) -> int:
-  best, latest = checkpoints.best_step, checkpoints.latest_step
-  if latest is None:
-    raise ValueError(f'{checkpoints.path} holds no checkpoint')
-  if step == 'best':
-    return latest if best is None else best
-  return latest if step == 'latest' else step
 
 
 def versions() -> dict[str, Any]:

@@ -48,8 +48,7 @@ RESIDUAL = (
 _FORKS = """
 import json, os, runpy, sys, traceback
 from ml_collections import config_flags
-import cgqn_jax.training.preemption, cgqn_jax.training.metrics_log
-import cgqn_jax.evaluation.videos
+import cgqn_jax.training.loop, cgqn_jax.evaluation.videos
 from configs import narratives
 
 for number, argv in enumerate(json.load(sys.stdin)):

@@ -8,8 +8,8 @@ import jax
 from cgqn_jax.models.build import build
 from cgqn_jax.training import update
 from cgqn_jax.training.checkpoints import Checkpoints
+from cgqn_jax.training.update import TrainState
 from cgqn_jax.training.workdir import read_workdir
-from cgqn_jax.types import TrainState
 
 _TIMES = {'updates_per_second', 'data_share'}
 

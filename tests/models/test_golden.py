@@ -6,11 +6,11 @@ a config.json without `model.networks` is one of the paper's networks.
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 import cgqn_jax
 from cgqn_jax.models.build import build
-from cgqn_jax.training import trees
 from tests import golden_numbers
 
 GOLDEN = golden_numbers.read('golden.json')
@@ -94,5 +94,5 @@ def size(fields):
   model = build(golden_numbers.make_config(fields))
   if model.networks not in COUNTED:
     shapes = jax.eval_shape(model.init, jax.random.key(0))
-    COUNTED[model.networks] = trees.size(shapes)
+    COUNTED[model.networks] = optax.tree.size(shapes)
   return COUNTED[model.networks]

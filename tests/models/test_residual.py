@@ -11,8 +11,8 @@ from cgqn_jax.models.build import build
 from cgqn_jax.models.cgqn import CGQN
 from cgqn_jax.models.gqn import GQN
 from cgqn_jax.training import update as update_lib
-from cgqn_jax.training.parallel import AXIS
-from cgqn_jax.types import Batch, Scene, TrainState
+from cgqn_jax.training.update import AXIS, TrainState
+from cgqn_jax.types import Batch, Scene
 
 KEY = jax.random.key(7)
 WIDTH, STEPS = 8, 2  # of the tiny networks of conftest.py

@@ -15,8 +15,8 @@ import optax
 import pytest
 
 from cgqn_jax.training.checkpoints import Checkpoints
-from cgqn_jax.training.preemption import Preemption
-from cgqn_jax.types import TrainState
+from cgqn_jax.training.loop import Preemption
+from cgqn_jax.training.update import TrainState
 
 OPTIMISER = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))
 
@@ -58,8 +58,6 @@ def test_round_trip_is_exact(tmp_path, ema):
     assert_identical(checkpoints.restore(template), state)
     params = checkpoints.restore_params(template.params)
     assert_identical(params, state.ema_params if ema else state.params)
-    raw = checkpoints.restore_params(template.params, averaged=False)
-    assert_identical(raw, state.params)
 
 
 def test_donating_the_state_at_once_does_not_change_the_checkpoint(tmp_path):
@@ -180,15 +178,15 @@ def test_errors_say_what_there_is(tmp_path):
     checkpoints.save(make_state(3), 3, wait=True)
     with pytest.raises(ValueError, match=r'no checkpoint 5; choose one of \[3'):
       checkpoints.restore(make_state(0), 5)
-    with pytest.raises(ValueError, match='none is best'):
-      checkpoints.restore(make_state(0), 'best')
+    # Without a validation loss the latest is the best.
+    assert checkpoints.restore(make_state(0), 'best').step == 3
 
 
 SAVER = """
 import sys
 import jax.numpy as jnp
-from cgqn_jax.checkpoints import Checkpoints
-from cgqn_jax.types import TrainState
+from cgqn_jax.training.checkpoints import Checkpoints
+from cgqn_jax.training.update import TrainState
 
 checkpoints = Checkpoints(sys.argv[1], keep=2)
 step = checkpoints.latest_step or 0

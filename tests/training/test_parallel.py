@@ -7,10 +7,9 @@ from jax.sharding import Mesh, PartitionSpec
 import numpy as np
 import pytest
 
-from cgqn_jax.training import parallel
 from cgqn_jax.training import update as update_lib
-from cgqn_jax.training.parallel import AXIS
-from cgqn_jax.types import TrainState, to_unit
+from cgqn_jax.training.update import AXIS, TrainState
+from cgqn_jax.types import to_unit
 
 
 @pytest.fixture(scope='module')
@@ -45,14 +44,14 @@ def start(params, config):
 @pytest.fixture(scope='module')
 def over_devices(model, config):
   """The compiled update over the four devices."""
-  return parallel.over_devices(update_lib.make_update(model, config))
+  return update_lib.over_devices(update_lib.make_update(model, config))
 
 
 @pytest.fixture(scope='module')
 def on_devices(over_devices, start, batch):
   """State and metrics after one update, as they lie on the four devices."""
   assert jax.local_device_count() == 4
-  return over_devices(start(), parallel.shard(batch))
+  return over_devices(start(), update_lib.shard(batch))
 
 
 @pytest.fixture(scope='module')
@@ -134,10 +133,10 @@ def test_order_of_the_batch_does_not_matter(over_devices, start, batch, after):
   """Noise is of the example, wherever it is computed."""
   order = np.array([2, 0, 3, 1])
   moved = jax.tree.map(lambda x: x[order], batch)
-  out = jax.device_get(over_devices(start(), parallel.shard(moved)))
+  out = jax.device_get(over_devices(start(), update_lib.shard(moved)))
   assert_same_update(out, after)
   other = batch._replace(example_id=batch.example_id + 1)
-  metrics = jax.device_get(over_devices(start(), parallel.shard(other))[1])
+  metrics = jax.device_get(over_devices(start(), update_lib.shard(other))[1])
   assert abs(metrics['kl'] - after[1]['kl']) > 1e-3
 
 
@@ -147,7 +146,7 @@ def test_a_nan_is_skipped_and_counted(over_devices, start, batch):
   bad.target.frames[3, 1, 5, 5, 0] = np.nan
   state = start()
   for count in (1, 2):
-    state, metrics = over_devices(state, parallel.shard(bad))
+    state, metrics = over_devices(state, update_lib.shard(bad))
     state, metrics = jax.device_get((state, metrics))
     assert metrics['skipped'] == metrics['skipped_in_a_row'] == count
     assert not np.isfinite(metrics['loss']) and metrics['update_norm'] == 0
@@ -156,7 +155,7 @@ def test_a_nan_is_skipped_and_counted(over_devices, start, batch):
     chex.assert_trees_all_equal(
       state.opt_state.inner_state, start().opt_state.inner_state
     )
-  state, metrics = over_devices(state, parallel.shard(batch))
+  state, metrics = over_devices(state, update_lib.shard(batch))
   state, metrics = jax.device_get((state, metrics))
   assert (metrics['skipped'], metrics['skipped_in_a_row']) == (2, 0)
   assert metrics['update_norm'] > 0 and state.step == 3
@@ -167,7 +166,9 @@ def test_loss_falls(over_devices, start, batch):
   state, losses = start(), []
   for _ in range(40):
     state = state._replace(step=np.full((), 10, np.int32))
-    state, metrics = jax.device_get(over_devices(state, parallel.shard(batch)))
+    state, metrics = jax.device_get(
+      over_devices(state, update_lib.shard(batch))
+    )
     losses.append(metrics['loss_no_constant'])
   assert np.all(np.diff(losses) < 0) and losses[-1] < 0.97 * losses[0]
 
@@ -177,15 +178,15 @@ def test_seeds_at_once_are_single_updates(
   backend, model, config, start, batch, after, monkeypatch
 ):
   """Over four devices, one after the other (CPU) or batched (others)."""
-  update = parallel.over_devices(
+  update = update_lib.over_devices(
     update_lib.over_seeds(
       update_lib.make_update(model, config), (config.seed, 7)
     )
   )
   states = jax.tree.map(lambda x: np.stack([x, x]), start())
   monkeypatch.setattr(jax, 'default_backend', lambda: backend)
-  batches = parallel.shard_seeds([batch, batch])
-  out = jax.device_get(update(parallel.replicate(states), batches))
+  batches = update_lib.shard_seeds([batch, batch])
+  out = jax.device_get(update(update_lib.replicate(states), batches))
   mine, other = (jax.tree.map(lambda x, i=i: x[i], out) for i in (0, 1))
   assert_same_update(mine, after)
   assert abs(other[1]['kl'] - mine[1]['kl']) > 1e-3  # noise of its own
@@ -193,15 +194,17 @@ def test_seeds_at_once_are_single_updates(
 
 def test_an_update_compiles_once(over_devices, start, batch):
   """Replicated as the update gives it back, the state is no new case."""
-  state, _ = over_devices(parallel.replicate(start()), parallel.shard(batch))
+  state, _ = over_devices(
+    update_lib.replicate(start()), update_lib.shard(batch)
+  )
   events = []
   jax.monitoring.register_event_duration_secs_listener(
     lambda name, *_, **__: events.append(name)
   )
-  state, _ = over_devices(state, parallel.shard(batch))
+  state, _ = over_devices(state, update_lib.shard(batch))
   assert not any('backend_compile' in name for name in events)
   # On the host, as before, it is one: the test can fail.
-  over_devices(jax.tree.map(jnp.array, start()), parallel.shard(batch))
+  over_devices(jax.tree.map(jnp.array, start()), update_lib.shard(batch))
   assert any('backend_compile' in name for name in events)
 
 
@@ -221,7 +224,7 @@ def test_without_the_mean_over_devices_replicas_drift(config, monkeypatch):
       return loss, {'loss': loss}
 
   def update():
-    update = parallel.over_devices(update_lib.make_update(Weight(), config))
+    update = update_lib.over_devices(update_lib.make_update(Weight(), config))
     batches = jnp.float32([1, -1, 2, 3])
     return update(update_lib.create_state(Weight(), config), batches)
 
@@ -233,13 +236,13 @@ def test_without_the_mean_over_devices_replicas_drift(config, monkeypatch):
 
 @pytest.mark.parametrize(('size', 'advice'), [(6, 4), (3, 4), (0, 4), (-4, 4)])
 def test_batch_size_must_divide_by_the_devices(size, advice):
-  parallel.check_batch_size(8)
+  update_lib.check_batch_size(8)
   message = f'batch_size is {size}; .* 4 devices: .*batch_size={advice}$'
   with pytest.raises(ValueError, match=message):
-    parallel.check_batch_size(size)
+    update_lib.check_batch_size(size)
 
 
 def test_shard_keeps_the_order(batch):
-  shares = parallel.shard(batch)
+  shares = update_lib.shard(batch)
   assert shares.target.frames.shape == (4, 1, 3, 16, 16, 3)
   np.testing.assert_array_equal(shares.example_id[:, 0], batch.example_id)

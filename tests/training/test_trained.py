@@ -26,7 +26,7 @@ from cgqn_jax import cli
 from cgqn_jax.data import batches
 from cgqn_jax.models.build import build
 from cgqn_jax.training import update as update_lib
-from cgqn_jax.training.parallel import AXIS
+from cgqn_jax.training.update import AXIS
 from cgqn_jax.training.workdir import versions
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cgqn_jax.training import update as update_lib
-from cgqn_jax.training.parallel import AXIS
+from cgqn_jax.training.update import AXIS
 
 
 @pytest.fixture(scope='module')
