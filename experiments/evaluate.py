@@ -23,7 +23,6 @@ from cgqn_jax.evaluation import (
   dice,
   dice_judge,
   narrative_judge,
-  tables,
   videos,
 )
 from cgqn_jax.models.sequential import check_sequential
@@ -121,9 +120,9 @@ def run() -> None:
     config.data.source = _SOURCE.value
   if _CONTEXT.value is not None:
     see(config, _CONTEXT.value)
-  scorer, table = videos, tables.videos
+  scorer, table = videos, videos.report
   if config.data.protocol == 'hidden_side':
-    scorer, table = dice, tables.dice
+    scorer, table = dice, dice.report
   num_scenes = len(sources.open_source(config, _SPLIT.value))
   protocol = {
     'model': config.model.name,

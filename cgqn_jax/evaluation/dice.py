@@ -1,9 +1,10 @@
 """All scores of a model on dice whose fourth side it has not seen.
 
 Paper, section 4.2: the context shows three sides of the cube, three targets
-show the fourth. The counterpart of `scoring`, with the same interface.
+show the fourth. The counterpart of `videos`, with the same interface.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -13,26 +14,19 @@ import tqdm
 
 from cgqn_jax import images
 from cgqn_jax.data import batches, protocols, sources
-from cgqn_jax.evaluation import (
-  consistency,
-  dice_judge,
-  videos,
-)
-from cgqn_jax.evaluation import (
-  metrics as metrics_lib,
-)
+from cgqn_jax.evaluation import dice_judge, sampling
+from cgqn_jax.evaluation import metrics as metrics_lib
 from cgqn_jax.simulators import dice
 from cgqn_jax.types import Array, Batch, Params
 
 _SHOWN = 4  # scenes on the sheet, and samples of each
-_CHUNK = 10  # samples drawn at once, which bounds the memory
 # Scenes that fresh weights see: their KLs differ little between scenes.
 _UNTRAINED_SCENES = 20
 
 
 def evaluate(
   model: Any, params: Params, config: ConfigDict, protocol: dict[str, Any]
-) -> videos.Scores:
+) -> metrics_lib.Scores:
   """All scores of dice.
 
   Raises:
@@ -53,7 +47,7 @@ def evaluate(
   ):
     batch = jax.tree.map(np.asarray, batch)
     renders = possible_targets(config, protocol['split'], batch)
-    samples = draw_samples(
+    samples = sampling.draw_all(
       model, params, keys[0], batch, protocol['num_samples']
     )
     bounds = _bounds(model, params, keys[1], batch, protocol)
@@ -70,10 +64,10 @@ def evaluate(
         shown.append(_strips(batch, b, some, its, classes, len(shown)))
     bar.update(int(np.sum(batch.weight)))
   bar.close()
-  per_scene = {'example_id': np.array(ids)} | videos.columns(rows)
+  per_scene = {'example_id': np.array(ids)} | metrics_lib.columns(rows)
   metrics = _summary(per_scene, config, protocol)
   metrics |= untrained(model, keys[1], config, protocol)
-  return videos.Scores(metrics, _sheet(shown), per_scene)
+  return metrics_lib.Scores(metrics, _sheet(shown), per_scene)
 
 
 def possible_targets(
@@ -91,17 +85,6 @@ def possible_targets(
   )
 
 
-def draw_samples(
-  model: Any, params: Params, key: Array, batch: Batch, num_samples: int
-) -> np.ndarray:
-  """Samples of the targets, clipped to [0, 1]: [S, B, T, H, W, 3]."""
-  chunks = [
-    np.asarray(metrics_lib.draw_chunk(model, params, key, batch, first, _CHUNK))
-    for first in range(0, num_samples, _CHUNK)
-  ]
-  return np.concatenate(chunks)[:num_samples]
-
-
 def _bounds(
   model: Any, params: Params, key: Array, batch: Batch, protocol: dict
 ) -> dict[str, np.ndarray]:
@@ -110,7 +93,7 @@ def _bounds(
   its = metrics_lib.bounds(
     model, params, key, batch, protocol['pixel_variance'], draws
   )
-  one = consistency.divergence_of_one(model, params, key, batch, draws)
+  one = metrics_lib.divergence_of_one(model, params, key, batch, draws)
   return {
     'negative_elbo': -its.elbo,
     'negative_importance_weighted': -its.importance_weighted,
@@ -133,7 +116,7 @@ def untrained(
   size, draws = protocol['batch_size'], protocol['num_draws']
   rows = []
   for batch in batches.test_batches(config, protocol['split'], count, size):
-    one = consistency.divergence_of_one(model, params, key, batch, draws)
+    one = metrics_lib.divergence_of_one(model, params, key, batch, draws)
     its = metrics_lib.bounds(model, params, key, batch, 1.0, draws)
     real = np.asarray(batch.weight) > 0
     rows.append(np.stack([one, its.kl])[:, real])
@@ -148,7 +131,7 @@ def untrained(
 def _oracle(
   renders: np.ndarray, truth: np.ndarray, pixel_variance: float
 ) -> dict[str, float]:
-  its = consistency.oracle(renders, truth, pixel_variance)
+  its = dice_judge.oracle(renders, truth, pixel_variance)
   return {
     'oracle_kl_1': its.kl_1,
     'oracle_kl_3': its.kl_3,
@@ -169,7 +152,7 @@ def _sample_scores(
   joint = np.mean((samples - truth / 255.0) ** 2, axis=(1, 2, 3, 4))
   scores = {
     f'best_of_{n}': float(metrics_lib.best_of_n(joint, n))
-    for n in videos.best_of(len(joint))
+    for n in metrics_lib.best_of(len(joint))
   }
   scores |= dice_judge.judge(dice_judge.name(samples, renders), classes)
   return scores | dice_judge.anchors(truth, renders, classes, len(samples))
@@ -254,3 +237,85 @@ def _sheet(shown: list[tuple[np.ndarray, list[str]]]) -> np.ndarray:
   marked = np.arange(len(columns)) < protocols.TEST_CONTEXT
   blank = np.isnan(strips[:, :, 0, 0, 0])
   return images.sheet(strips, labels, columns, context=marked & ~blank)
+
+
+def report(metrics: dict[str, Any], protocol: dict[str, Any]) -> str:
+  """Bounds, consistency in nats, and what the judge reads in samples."""
+  p = protocol
+  cell = functools.partial(metrics_lib.cell, metrics)
+  best = metrics_lib.best_of(p['num_samples'])[-1]
+  errors = metrics.get('standard_errors', {})
+  lines = [
+    f'{p["model"]} on {p["dataset"]}, {p["split"]} split: '
+    f'{p["num_scenes"]} scenes, {p["frame_size"]}x{p["frame_size"]}, '
+    f'update {p["step"]:,}, seed {p["seed"]}',
+    f'context: {p["context"]}; judged: {p["hidden_frames"]} views of the '
+    f'fourth; {p["num_samples"]} samples',
+    f'a scene; {p["num_draws"]} posterior draws at pixel-variance '
+    f'{p["pixel_variance"]:g}',
+    '',
+    f'{"nats a scene (standard error)":36}{"model":>9}{"":10}{"oracle":>9}'
+    f'{"factored":>9}',
+  ]
+  for label, name, *anchors in (
+    ('KL_1, of 1 view', 'kl_1', 'oracle_kl_1', 'oracle_kl_1'),
+    ('KL_3, of 3 views', 'kl_3', 'oracle_kl_3', 'oracle_kl_factored'),
+    (
+      'negative ELBO of 3 views',
+      'negative_elbo',
+      'oracle_negative_joint',
+      'oracle_negative_factored',
+    ),
+  ):
+    error = f'({errors[name]:.2f})' if name in errors else ''
+    oracles = ''.join(cell(anchor, form='9.2f') for anchor in anchors)
+    its = cell(name, form='9.2f')
+    lines.append(f'  {label:34}{its}{error:>10}{oracles}')
+  lines += [
+    f'  {"KL_3 / KL_1":34}{cell("kl_ratio", form="9.2f")}{"":10}'
+    f'{cell("oracle_kl_ratio", form="9.2f")}'
+    f'{cell("oracle_kl_factored_ratio", form="9.2f")}',
+    f'  fresh weights: KL_1 {cell("untrained_kl_1", form=".2f")}, '
+    f'KL_3 {cell("untrained_kl_3", form=".2f")}, '
+    f'ratio {cell("untrained_kl_ratio", form=".2f")}',
+    f"  KL_1 is {metrics['kl_1_share']:.0%} of the oracle's, KL_3 "
+    f'{metrics["kl_3_share"]:.0%} of it and '
+    f"{metrics['kl_3_factored_share']:.0%} of the factored one's;",
+    f'  one digit for all views is worth {metrics["oracle_gain"]:.2f} nats to '
+    'the oracle',
+    '',
+    f'{"the simulator as judge":36}{"model":>9}{"truth":>9}{"blur":>9}'
+    f'{"chance":>9}',
+  ]
+  for label, metric in (
+    ('legible views, share', 'legible'),
+    ('legible in all views, share', 'legible_thrice'),
+    ('  of these one digit, share', 'legible_agreement'),
+    ('same digit in all views, share', 'agreement'),
+    ('  and nearer than a blur', 'legible_agreement_blur'),
+    ('same class in all views, share', 'class_agreement'),
+    ('distance to the nearest digit', 'legibility_error'),
+  ):
+    others = ''.join(cell(f'{which}_{metric}') for which in ('truth', 'blur'))
+    chance = cell(f'chance_{metric}', form='9.4f')
+    lines.append(f'  {label:34}{cell(metric)}{others}{chance}')
+  draws = min(dice_judge.DRAWS, p['num_samples'])
+  title = f'coverage of {draws} samples, in a view'
+  lines.append(f'{title:36}{"model":>9}{"ideal":>9}')
+  for label, metric, ideal in (
+    ('digits in legible views', 'legible_digits', 'digits'),
+    ('digits', 'digits', 'digits'),
+    ('classes', 'classes', 'classes'),
+    ('total variation of classes', *['class_total_variation'] * 2),
+  ):
+    lines.append(f'  {label:34}{cell(metric)}{cell(f"oracle_{ideal}")}')
+  lines += [
+    '',
+    f'MSE of hidden views x 1e-3: mean {cell("best_of_1", 1e3).strip()}, best '
+    f'of {best} {cell(f"best_of_{best}", 1e3).strip()}',
+    f'importance-weighted bound '
+    f'{metrics["negative_importance_weighted"]:.2f} nats; '
+    f'{metrics["bits_per_dimension"]:.4f} bits per dimension',
+    '  (density on [0, 1] put on the 8-bit scale, no dequantisation)',
+  ]
+  return '\n'.join(lines)

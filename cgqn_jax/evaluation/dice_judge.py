@@ -14,6 +14,7 @@ import numpy as np
 from scipy import special, stats
 from scipy.spatial import distance
 
+from cgqn_jax.models.gaussian import LOG_TWO_PI
 from cgqn_jax.simulators import dice
 
 CLASSES = 10  # of equally many digits each
@@ -230,3 +231,59 @@ def _all_equal(labels: np.ndarray) -> np.ndarray:
 def _total_variation(classes: np.ndarray) -> float:
   share = np.bincount(classes, minlength=CLASSES) / len(classes)
   return float(0.5 * np.abs(share - 1 / CLASSES).sum())
+
+
+class Oracle(NamedTuple):
+  """Of one scene, in nats, under a uniform prior over D digits.
+
+  kl_1: KL(posterior given the first target || prior); ln D as the
+    pixel-variance goes to 0, and 0 as it grows.
+  kl_3: the same, given all targets together.
+  kl_factored: sum of each target's own, what a perfect GQN would pay.
+  joint: log p of the targets if all show one digit (a perfect CGQN).
+  factored: log p if each shows a digit of its own (a perfect GQN).
+  """
+
+  kl_1: float
+  kl_3: float
+  kl_factored: float
+  joint: float
+  factored: float
+
+  @property
+  def gain(self) -> float:
+    """Of joint over factored: (T - 1) ln D as the variance goes to 0."""
+    return self.joint - self.factored
+
+
+def oracle(
+  renders: np.ndarray, targets: np.ndarray, pixel_variance: float
+) -> Oracle:
+  """The perfect model of one scene.
+
+  Args:
+    renders: [D, T, H, W, 3] uint8, the targets with each digit.
+    targets: [T, H, W, 3] uint8.
+    pixel_variance: sigma^2 of the likelihood, on the scale of [0, 1].
+  """
+  # In whole numbers and float64: a few nats are left of tens of thousands.
+  difference = renders.astype(np.int32) - targets.astype(np.int32)
+  squared = np.sum(difference**2, axis=(2, 3, 4), dtype=np.int64) / 255.0**2
+  size = targets[0].size
+  constant = 0.5 * size * (LOG_TWO_PI + np.log(pixel_variance))
+  each = -0.5 * squared / pixel_variance - constant
+  together, log_count = each.sum(1), np.log(len(renders))
+  return Oracle(
+    kl_1=_kl_to_uniform(each[:, 0]),
+    kl_3=_kl_to_uniform(together),
+    kl_factored=sum(_kl_to_uniform(one) for one in each.T),
+    joint=float(special.logsumexp(together) - log_count),
+    factored=float(np.sum(special.logsumexp(each, axis=0) - log_count)),
+  )
+
+
+def _kl_to_uniform(log_likelihood: np.ndarray) -> float:
+  """KL of the posterior over [D] equally likely digits to their prior."""
+  posterior = special.log_softmax(log_likelihood)
+  entropy = -np.sum(np.exp(posterior) * posterior)
+  return float(np.log(len(posterior)) - entropy)

@@ -20,128 +20,23 @@ BEST_OF = (1, 3, 6, 10, 30, 100)
 MSE_FLOOR = 1e-10  # of the PSNR: 100 dB at most
 
 
-class Samples(NamedTuple):
-  """What is kept of S samples of B scenes.
+class Scores(NamedTuple):
+  """What an evaluation finds.
 
-  errors: [S, B, T] MSE of each hidden frame to the truth.
-  distances: [S, B, F, T] the same to each of F hypotheses.
-  best: [B, T, H, W, 3] the sample of the least joint error.
-  variance: [B] mean over pixels of the variance over samples.
+  metrics: {name: value}, means over scenes.
+  sheet: of samples, an image.
+  per_scene: {name: [V]} of V scenes, `example_id` among them, NaN where a
+    scene has no such score; `errors` of videos are [V, S], one a sample.
   """
 
-  errors: np.ndarray
-  distances: np.ndarray
-  best: np.ndarray
-  variance: np.ndarray
+  metrics: dict[str, Any]
+  sheet: np.ndarray
+  per_scene: dict[str, np.ndarray]
 
 
-def draw_samples(
-  model: Any,
-  params: Params,
-  key: Array,
-  batch: Batch,
-  hypotheses: Array,
-  num_samples: int,
-  chunk: int = 10,
-) -> Samples:
-  """Draws samples in chunks, and keeps of them what the metrics need.
-
-  Sample s of example b has the noise of (key, b, s), so neither the batch nor
-  the number of samples changes it.
-
-  Args:
-    model: anything with `sample`.
-    params: of the model.
-    key: typed key of the whole evaluation.
-    batch: [B] scenes; the targets are the hidden frames.
-    hypotheses: [B, F, T, H, W, 3] uint8 possible futures; F may be 0.
-    num_samples: S.
-    chunk: samples drawn at once, which bounds the memory.
-  """
-  errors, distances, total, squares = [], [], 0.0, 0.0
-  best, least = None, None
-  for first in range(0, num_samples, chunk):
-    frames, error, distance = _draw(
-      model, params, key, batch, hypotheses, first, chunk
-    )
-    keep = min(chunk, num_samples - first)
-    frames, error = frames[:keep], error[:keep]
-    errors.append(error)
-    distances.append(distance[:keep])
-    total += jnp.sum(frames, 0)
-    squares += jnp.sum(frames**2, 0)
-    joint = jnp.mean(error, -1)
-    winner = jnp.argmin(joint, 0)
-    scenes = jnp.arange(joint.shape[1])
-    candidate, its = frames[winner, scenes], joint[winner, scenes]
-    if best is None:
-      best, least = candidate, its
-    else:
-      better = jnp.expand_dims(its < least, range(1, best.ndim))
-      best = jnp.where(better, candidate, best)
-      least = jnp.minimum(its, least)
-  mean = total / num_samples
-  spread = jnp.maximum(squares / num_samples - mean**2, 0)
-  unbiased = num_samples / max(num_samples - 1, 1)
-  return Samples(
-    errors=np.concatenate(errors),
-    distances=np.concatenate(distances),
-    best=np.asarray(best),
-    variance=np.asarray(jnp.mean(spread, (1, 2, 3, 4)) * unbiased),
-  )
-
-
-@functools.partial(jax.jit, static_argnames=('model', 'chunk'))
-def draw_chunk(
-  model: Any,
-  params: Params,
-  key: Array,
-  batch: Batch,
-  first: Array,
-  chunk: int,
-) -> Array:
-  """Samples first .. first + chunk - 1 of the targets, clipped to [0, 1].
-
-  Returns:
-    [chunk, B, T, H, W, 3].
-  """
-  frames = model.sample(
-    params,
-    key,
-    batch.context,
-    batch.context_mask,
-    batch.target.views,
-    chunk,
-    batch.example_id,
-    first_sample=first,
-  )
-  return jnp.clip(frames, 0, 1)
-
-
-@functools.partial(jax.jit, static_argnames=('model', 'chunk'))
-def _draw(
-  model: Any,
-  params: Params,
-  key: Array,
-  batch: Batch,
-  hypotheses: Array,
-  first: Array,
-  chunk: int,
-) -> tuple[Array, Array, Array]:
-  """A chunk of samples [s, B, T, ...], their errors and distances."""
-  frames = draw_chunk(model, params, key, batch, first, chunk)
-  truth = to_unit(batch.target.frames)
-  error = jnp.mean((frames - truth[None]) ** 2, axis=(-3, -2, -1))
-  # |x - y|^2 expanded: a matrix product instead of S x F pictures.
-  flat = frames.reshape(frames.shape[:3] + (-1,))
-  others = to_unit(hypotheses)
-  others = others.reshape(others.shape[:3] + flat.shape[-1:])
-  # Of products that nearly cancel: all digits, on a GPU too.
-  cross = jnp.einsum('sbtd,bftd->sbft', flat, others, precision='highest')
-  own = jnp.sum(flat**2, -1)[:, :, None]
-  theirs = jnp.sum(others**2, -1)[None]
-  distance = jnp.maximum(own + theirs - 2 * cross, 0) / flat.shape[-1]
-  return frames, error, distance
+def best_of(num_samples: int) -> list[int]:
+  """Which n the tables report the best of n samples for."""
+  return [n for n in BEST_OF if n <= num_samples]
 
 
 def best_of_n(errors: np.ndarray, n: int) -> np.ndarray:
@@ -262,3 +157,34 @@ def bits_per_dimension(nats: float, dimensions: int) -> float:
   `dimensions` counts them too.
   """
   return nats / (dimensions * np.log(2)) + 8
+
+
+def divergence_of_one(
+  model: Any, params: Params, key: Array, batch: Batch, num_draws: int
+) -> np.ndarray:
+  """KL_1 of each scene, [B]: the posterior sees the first target alone.
+
+  KL_3 is the KL of `bounds`, whose posterior sees them all; under
+  the same key both have the same noise.
+  """
+  first = np.arange(batch.target_mask.shape[1]) == 0
+  one = batch._replace(target_mask=batch.target_mask & first)
+  # The KL of a draw takes no note of the variance.
+  return bounds(model, params, key, one, 1.0, num_draws).kl
+
+
+def columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+  """{name: [V]} of a row a scene; NaN where it has no such score."""
+  names = dict.fromkeys(name for row in rows for name in row)
+  return {
+    name: np.array([row.get(name) for row in rows], np.float64)
+    for name in names
+  }
+
+
+def cell(
+  metrics: dict[str, Any], name: str, scale: float = 1.0, form: str = '9.3f'
+) -> str:
+  """A metric in a column of text; a dash where there is none."""
+  value = metrics.get(name)
+  return f'{"-":>9}' if value is None else f'{value * scale:{form}}'

@@ -4,7 +4,9 @@ Paper, sections 4.1 and 4.2; the protocol of a table is a plain dict, which
 `experiments/evaluate.py` fills and writes beside the numbers.
 """
 
-from typing import Any, NamedTuple
+import functools
+import textwrap
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -14,29 +16,15 @@ import tqdm
 from cgqn_jax import images
 from cgqn_jax.data import batches as batches_lib
 from cgqn_jax.evaluation import metrics as metrics_lib
-from cgqn_jax.evaluation import narrative_judge
+from cgqn_jax.evaluation import narrative_judge, sampling
 from cgqn_jax.simulators.narratives import NARRATIVES
 
 _SHOWN = 4  # scenes on the sheet
 
 
-class Scores(NamedTuple):
-  """What an evaluation finds.
-
-  metrics: {name: value}, means over scenes.
-  sheet: of samples, an image.
-  per_scene: {name: [V]} of V scenes, `example_id` among them, NaN where a
-    scene has no such score; `errors` of videos are [V, S], one a sample.
-  """
-
-  metrics: dict[str, Any]
-  sheet: np.ndarray
-  per_scene: dict[str, np.ndarray]
-
-
 def evaluate(
   model: Any, params: Any, config: ConfigDict, protocol: dict[str, Any]
-) -> Scores:
+) -> metrics_lib.Scores:
   """All scores of videos."""
   keys = jax.random.split(jax.random.key(protocol['seed']), 2)
   rows, errors, ids = _score_samples(model, params, config, protocol, keys[0])
@@ -47,22 +35,13 @@ def evaluate(
   metrics['mean_mse_by_frame'] = np.mean(errors, (0, 1)).tolist()
   bounds = _score_bounds(model, params, config, protocol, keys[1])
   metrics |= _summary_of_bounds(bounds, config, protocol)
-  return Scores(
+  return metrics_lib.Scores(
     metrics,
     sheet,
     {'example_id': np.array(ids), 'errors': np.array(errors).mean(-1)}
-    | columns(rows)
+    | metrics_lib.columns(rows)
     | bounds,
   )
-
-
-def columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-  """{name: [V]} of a row a scene; NaN where it has no such score."""
-  names = dict.fromkeys(name for row in rows for name in row)
-  return {
-    name: np.array([row.get(name) for row in rows], np.float64)
-    for name in names
-  }
 
 
 def unjudged(config: ConfigDict) -> str | None:
@@ -115,7 +94,7 @@ def _score_samples(
   bar = tqdm.tqdm(total=num_scenes, desc='samples', unit=' scenes')
   for batch in batches:
     futures, counts = _futures(config, split, batch)
-    drawn = metrics_lib.draw_samples(
+    drawn = sampling.draw_samples(
       model, params, key, batch, futures, num_samples
     )
     similarity = np.asarray(metrics_lib.ssim(drawn.best, batch.target.frames))
@@ -127,15 +106,11 @@ def _score_samples(
       if counts[b]:
         its = futures[b, : counts[b]]
         row |= narrative_judge.judge(drawn.distances[:, b, : counts[b]], its)
-        row |= narrative_judge.anchors(its, best_of(num_samples))
+        row |= narrative_judge.anchors(its, metrics_lib.best_of(num_samples))
       rows.append(row)
     bar.update(int(np.sum(batch.weight)))
   bar.close()
   return rows, errors, ids
-
-
-def best_of(num_samples: int) -> list[int]:
-  return [n for n in metrics_lib.BEST_OF if n <= num_samples]
 
 
 def _sample_scores(
@@ -146,7 +121,7 @@ def _sample_scores(
   best = errors[joint.argmin()]
   scores = {
     f'best_of_{n}': float(metrics_lib.best_of_n(joint, n))
-    for n in best_of(len(joint))
+    for n in metrics_lib.best_of(len(joint))
   }
   return scores | {
     'best_psnr': float(metrics_lib.psnr(best).mean()),
@@ -259,3 +234,83 @@ def _average(rows: list[dict[str, Any]]) -> dict[str, Any]:
     values = [row[name] for row in rows if row.get(name) is not None]
     means[name] = float(np.mean(values)) if values else None
   return means
+
+
+def report(metrics: dict[str, Any], protocol: dict[str, Any]) -> str:
+  """Errors of hidden frames, the judge's scores, the bounds.
+
+  Where the simulator does not judge, one line says why.
+  """
+  p = protocol
+  lines = [
+    f'{p["model"]} on {p["dataset"]}, {p["split"]} split: '
+    f'{p["num_scenes"]} scenes, {p["frame_size"]}x{p["frame_size"]}, '
+    f'update {p["step"]:,}, seed {p["seed"]}',
+    f'context: frames {p["context"]} (from 0); judged: the '
+    f'{p["hidden_frames"]} others, jointly; {p["num_samples"]} samples a scene',
+    '',
+    f'{"MSE of hidden frames x 1e-3":34}{"model":>9}{"oracle":>9}',
+  ]
+
+  cell = functools.partial(metrics_lib.cell, metrics)
+
+  for n in metrics_lib.best_of(p['num_samples']):
+    oracle = cell(f'oracle_best_of_{n}', 1e3)
+    lines.append(f'  best of {n:<24}{cell(f"best_of_{n}", 1e3)}{oracle}')
+  lines += [
+    f'  {"copy nearest frame seen":32}{cell("copy_nearest_frame", 1e3)}',
+    f'  {"copy last frame seen":32}{cell("copy_last_frame", 1e3)}',
+  ]
+  if not p['unjudged']:
+    label = 'pixel-mean of possible futures'
+    lines.append(f'  {label:32}{cell("pixel_mean", 1e3)}')
+  lines += [*_by_frame(metrics, p), '', *_verdict(metrics, p), '']
+  lines += [
+    f'{"nats a scene":34}{"model":>9}{"oracle":>9}',
+    f'  {"KL":32}{cell("kl")}{cell("oracle_kl")}',
+    '',
+    f'best sample (of {p["num_samples"]}): PSNR {cell("best_psnr").strip()} dB,'
+    f' SSIM {cell("best_ssim").strip()}; all samples: PSNR '
+    f'{cell("mean_psnr").strip()} dB, mean squared difference of two '
+    f'{cell("diversity", 1e3).strip()}e-3',
+    f'bounds over {p["num_targets"]} hidden frames a scene at pixel-variance '
+    f'{p["pixel_variance"]:g}, {p["num_draws"]} draws:',
+    f'  negative ELBO {metrics["negative_elbo"]:.2f} nats a scene, '
+    f'{metrics["negative_elbo_per_target"]:.2f} a target; '
+    f'importance-weighted {metrics["negative_importance_weighted"]:.2f}',
+    f'  {metrics["bits_per_dimension"]:.4f} bits per dimension (density on '
+    '[0, 1] put on the 8-bit scale, no dequantisation)',
+  ]
+  return '\n'.join(lines)
+
+
+def _by_frame(metrics: dict[str, Any], p: dict[str, Any]) -> list[str]:
+  """The mean over samples, frame by frame."""
+  errors = metrics['mean_mse_by_frame']
+  every = range(len(p['context']) + len(errors))
+  hidden = [i for i in every if i not in p['context']]
+  # No-break spaces keep a frame and its error on one line.
+  cells = [
+    f'F{i + 1}\xa0{error * 1e3:.2f}'
+    for i, error in zip(hidden, errors, strict=True)
+  ]
+  text = f'mean of all samples by frame: {", ".join(cells)}'
+  wrapped = textwrap.wrap(text, 78, subsequent_indent='  ')
+  return [f'  {line}'.replace('\xa0', ' ') for line in wrapped]
+
+
+def _verdict(metrics: dict[str, Any], p: dict[str, Any]) -> list[str]:
+  """What the simulator says of samples, or why it says nothing."""
+  if p['unjudged']:
+    return [f'no pixel-mean, valid, covered: {p["unjudged"]}']
+  cell = functools.partial(metrics_lib.cell, metrics)
+  return [
+    f'{"the simulator as judge":34}{"model":>9}{"oracle":>9}',
+    f'  {"valid samples, share":32}{cell("validity")}{1:9.3f}',
+    f'  {"futures covered in 30 samples":32}{cell("valid_modes")}'
+    f'{cell("oracle_modes")}',
+    f'  {"  invalid samples counted too":32}{cell("modes")}',
+    f'  {"total variation to uniform":32}{cell("total_variation")}'
+    f'{cell("oracle_total_variation")}',
+    f'  {"frames that agree, share":32}{cell("agreement")}{1:9.3f}',
+  ]

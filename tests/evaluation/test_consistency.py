@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cgqn_jax.evaluation import consistency, metrics
+from cgqn_jax.comparison import dice_tables
+from cgqn_jax.evaluation import dice_judge, metrics
 from cgqn_jax.models import gaussian
 from cgqn_jax.models.build import build
 from cgqn_jax.types import Elbo
@@ -24,13 +25,13 @@ def renders() -> np.ndarray:
 
 def test_the_limits(renders):
   """ln 100 and 2 ln 100 without pixel noise, nothing under much of it."""
-  clear = consistency.oracle(renders, renders[7], 1e-5)
+  clear = dice_judge.oracle(renders, renders[7], 1e-5)
   log = np.log(100)
   assert clear.kl_1 == pytest.approx(log, abs=1e-9)
   assert clear.kl_3 == pytest.approx(log, abs=1e-9)
   assert clear.kl_factored == pytest.approx(3 * log, abs=1e-9)
   assert clear.gain == pytest.approx(2 * log, abs=1e-9)
-  blind = consistency.oracle(renders, renders[7], 1e6)
+  blind = dice_judge.oracle(renders, renders[7], 1e6)
   for value in (blind.kl_1, blind.kl_3, blind.kl_factored, blind.gain):
     assert 0 <= value + 1e-9 < 1e-6
 
@@ -38,7 +39,7 @@ def test_the_limits(renders):
 def test_between_the_limits(renders):
   """Less noise, more nats; under much noise KL_3 is over 3 times KL_1."""
   each = [
-    consistency.oracle(renders, renders[7], variance)
+    dice_judge.oracle(renders, renders[7], variance)
     for variance in (1.0, 0.7, 0.5, 0.35)
   ]
   for noisy, clear in zip(each[:-1], each[1:], strict=True):
@@ -54,7 +55,7 @@ def test_two_digits_by_hand():
   renders = np.full((2, 3, 4, 4, 3), 100, np.uint8)
   renders[1, :, 0, 0, 0] += 51
   variance = 0.01
-  its = consistency.oracle(renders, renders[0], variance)
+  its = dice_judge.oracle(renders, renders[0], variance)
 
   def kl(exponent):
     p = 1 / (1 + np.exp(-exponent))
@@ -74,7 +75,7 @@ def test_two_digits_by_hand():
 
 def test_the_likelihood_is_that_of_the_models(renders):
   """With one digit to choose from, joint and factored are its density."""
-  its = consistency.oracle(renders[:1], renders[5], 0.3)
+  its = dice_judge.oracle(renders[:1], renders[5], 0.3)
   mean, frames = (jnp.asarray(x / 255, jnp.float32) for x in renders[[0, 5]])
   expected = gaussian.image_log_prob(mean, frames, 0.3).sum()
   assert its.joint == pytest.approx(float(expected), rel=1e-5)
@@ -93,7 +94,7 @@ class Counter:
 
 
 def test_kl_1_sees_the_first_target_alone(make_batch):
-  kl = consistency.divergence_of_one(Counter(), None, KEY, make_batch(), 2)
+  kl = metrics.divergence_of_one(Counter(), None, KEY, make_batch(), 2)
   assert kl.tolist() == [1, 1, 1]
   both = metrics.bounds(Counter(), None, KEY, make_batch(), 1.0, 2)
   assert both.kl.tolist() == [111, 111, 111]
@@ -107,7 +108,7 @@ def divergences(config, make_params, batch) -> np.ndarray:
   for keep in ([1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]):
     some = batch._replace(target_mask=batch.target_mask & np.array(keep, bool))
     rows.append(metrics.bounds(model, params, KEY, some, 1.0, 2).kl)
-  one = consistency.divergence_of_one(model, params, KEY, batch, 2)
+  one = metrics.divergence_of_one(model, params, KEY, batch, 2)
   np.testing.assert_allclose(one, rows[0], rtol=1e-5)
   return np.array(rows)
 
@@ -130,17 +131,17 @@ def test_over_models_by_hand():
      'oracle_kl_3': 4.5, 'oracle_kl_factored': 12.6}
     for one, three in ((4.0, 4.1), (4.4, 4.7))
   ]  # fmt: skip
-  line = consistency.over_models(rows)
+  line = dice_tables.over_models(rows)
   assert line['kl_1'] == pytest.approx(4.2)
   assert line['kl_3'] == pytest.approx(4.4)
   assert line['kl_ratio'] == pytest.approx(4.4 / 4.2)
   assert line['kl_difference'] == pytest.approx(0.2)
   assert line['kl_difference_deviation'] == pytest.approx(0.2 / np.sqrt(2))
   assert line['oracle_kl_factored'] == pytest.approx(12.6)
-  assert consistency.over_models(rows[:1])['kl_difference_deviation'] is None
+  assert dice_tables.over_models(rows[:1])['kl_difference_deviation'] is None
 
 
 def test_gain_by_hand():
   joint = {'negative_elbo': -1000.0, 'oracle_gain': 8.0}
-  its = consistency.gain(joint, {'negative_elbo': -994.0})
+  its = dice_tables.gain(joint, {'negative_elbo': -994.0})
   assert its == {'gain': 6.0, 'oracle_gain': 8.0, 'gain_share': 0.75}

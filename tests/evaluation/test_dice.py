@@ -8,14 +8,8 @@ import numpy as np
 import pytest
 
 from cgqn_jax.data import batches
-from cgqn_jax.evaluation import (
-  consistency,
-  dice_judge,
-  tables,
-)
-from cgqn_jax.evaluation import (
-  dice as dice_lib,
-)
+from cgqn_jax.evaluation import dice as dice_lib
+from cgqn_jax.evaluation import dice_judge
 from cgqn_jax.models.build import build
 from cgqn_jax.simulators import dice as simulator
 from cgqn_jax.types import Elbo, to_unit
@@ -182,7 +176,7 @@ def test_nats_are_means_over_the_scenes(metrics):
 
 def test_the_oracle_s_share(metrics, batch, renders):
   its = [
-    consistency.oracle(renders[b], np.asarray(batch.target.frames[b]), VARIANCE)
+    dice_judge.oracle(renders[b], np.asarray(batch.target.frames[b]), VARIANCE)
     for b in range(SCENES)
   ]
   perfect = np.mean([scene.kl_3 for scene in its])
@@ -202,7 +196,7 @@ def test_the_table_shows_them(metrics):
     model='cgqn', dataset='dice/default', step=1234, frame_size=16,
     context='5 views of three sides', hidden_frames=3,
   )  # fmt: skip
-  text = tables.dice(json.loads(json.dumps(metrics)), shown)
+  text = dice_lib.report(json.loads(json.dumps(metrics)), shown)
   assert max(map(len, text.splitlines())) <= 90
   rows = {line[:36].strip(): line[36:].split() for line in text.splitlines()}
   kl = [f'{metrics[f"oracle_kl_{n}"]:.2f}' for n in ('1', '3', 'factored')]
@@ -216,7 +210,7 @@ def test_the_table_shows_them(metrics):
   assert rows['digits in legible views'][1] == '11.362'
   assert 'fresh weights: KL_1 5.00, KL_3 6.00, ratio 1.20' in text
   # Where nothing is legible there is nothing to agree.
-  text = tables.dice(metrics | {'legible_agreement': None}, shown)
+  text = dice_lib.report(metrics | {'legible_agreement': None}, shown)
   (line,) = [one for one in text.splitlines() if 'of these one digit' in one]
   assert line.split()[5:] == ['-', '1.000', '-', '0.0001']
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import signal, stats
 
-from cgqn_jax.evaluation import metrics
+from cgqn_jax.evaluation import metrics, sampling
 from cgqn_jax.types import Elbo, to_unit
 
 KEY = jax.random.key(3)
@@ -73,7 +73,7 @@ def scenes(make_batch):
 
 def draw(scenes, num_samples=7, chunk=10, scale=1.0) -> metrics.Samples:
   batch, futures = scenes
-  return metrics.draw_samples(
+  return sampling.draw_samples(
     PAINTER, jnp.float32(scale), KEY, batch, futures, num_samples, chunk
   )
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from cgqn_jax.data import batches
-from cgqn_jax.evaluation import metrics
+from cgqn_jax.evaluation import sampling
 from cgqn_jax.evaluation.validation import Validation
 from cgqn_jax.models.build import build
 
@@ -19,7 +19,7 @@ def test_best_of_is_that_of_the_tables(make_config, make_params):
   notes = Validation(model, config).best_of(params, seed=5)
   (batch,) = batches.test_batches(config, 'validation', 6, 6)
   nothing = np.zeros((6, 0, *batch.target.frames.shape[1:]), np.uint8)
-  drawn = metrics.draw_samples(
+  drawn = sampling.draw_samples(
     model, params, jax.random.key(5), batch, nothing, 3
   )
   errors = drawn.errors.mean(-1)
