@@ -3,7 +3,7 @@
 Values that the paper's text does not give are marked recalled or choice.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -269,3 +269,63 @@ def smoke(config: ConfigDict) -> None:
   config.batch_size = 4
   config.data.tiny = True
   config.data.frame_size = 32
+
+
+def comparison_base(preset: str, config_file: str) -> ConfigDict:
+  """The fields of every experiment; configs/*comparison.py fill them in."""
+  config = ConfigDict()
+  config.preset = preset
+  config.base = config_file  # of all runs
+  config.models = ConfigDict()  # name -> arguments of `base`, and overrides
+  config.compared = ''  # names of these, 'cgqn,gqn'
+  config.seeds = (0, 1, 2)
+  # Variants that differ in the last of pixel_variance.values alone; () leaves
+  # it as each model has it.
+  config.final_variances = ()
+  config.num_steps = 400_000
+  # As on the command line of train.py without the '--config.', for all runs:
+  # 'data.source=simulator batch_size=8'.
+  config.overrides = ''
+  # The share of a model's runs that counts as its best, from so many runs on.
+  config.chosen_share = 0.5
+  config.chosen_from = 1
+
+  # The flags of experiments/evaluate.py.
+  config.evaluation = ConfigDict()
+  config.evaluation.split = 'test'
+  config.evaluation.step = 'latest'  # equal updates
+  config.evaluation.num_scenes = 1000
+  config.evaluation.num_samples = 100
+  config.evaluation.num_draws = 16
+  config.evaluation.batch_size = 10
+  config.evaluation.seed = 0
+
+  # The same on validation scenes, where these differ: what tells that a run
+  # has failed, and which trial is best.
+  config.validation = ConfigDict()
+  config.validation.num_scenes = 256
+  config.validation.num_samples = 30
+  config.validation.num_draws = 4
+
+  # Trials of settings, `trials` of each model, in short runs; the least
+  # `metric` on validation scenes is chosen.
+  config.trials = ConfigDict()
+  config.trials.num_steps = 40_000
+  config.trials.seed = 1000  # none of the runs that follow
+  config.trials.metric = 'best_of_30'
+
+  # Of the curves over training: a point a checkpoint, on the same split.
+  config.curve = ConfigDict()
+  config.curve.points = 8
+  config.curve.num_scenes = 1000
+  config.curve.num_samples = 30  # of videos
+  config.curve.num_draws = 4
+  return config
+
+
+def comparison_model(
+  arguments: str, overrides: str = '', trials: Sequence[str] = ('',)
+) -> ConfigDict:
+  """An entry of config.models; `trials` are further overrides, each tried."""
+  entry = {'arguments': arguments, 'overrides': overrides}
+  return ConfigDict(entry | {'trials': tuple(trials)})

@@ -21,7 +21,6 @@ import itertools
 from ml_collections import ConfigDict
 
 from cgqn_jax import config as config_lib
-from cgqn_jax.comparison import runs
 
 _ARGUMENTS = {'preset': config_lib.PRESETS}
 # Name here -> name in configs/narratives.py, and overrides.
@@ -81,11 +80,13 @@ def get_config(arg: str = '') -> ConfigDict:
   """The experiment of `preset=...`."""
   file = 'configs/comparison.py'
   preset = config_lib.parse_arguments(file, arg, _ARGUMENTS)['preset']
-  config = runs.base(preset, 'configs/narratives.py')
+  config = config_lib.comparison_base(preset, 'configs/narratives.py')
   for name, (its, overrides) in MODELS.items():
     arguments = f'preset={preset},model={its}{_SIZES[preset]}'
     tried = trials(preset, its)
-    config.models[name] = runs.model(arguments, overrides, tried)
+    config.models[name] = config_lib.comparison_model(
+      arguments, overrides, tried
+    )
   config.compared = ','.join(MODELS)
   # Figure 5b: 4 of 15 runs; fewer than 7 say nothing of their best third.
   config.chosen_share = 0.3

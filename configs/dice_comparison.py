@@ -19,7 +19,6 @@ Runs differ in model, seed and the last value of the pixel-variance's schedule.
 from ml_collections import ConfigDict
 
 from cgqn_jax import config as config_lib
-from cgqn_jax.comparison import runs
 
 _ARGUMENTS = {'preset': config_lib.PRESETS}
 MODELS = ('cgqn', 'gqn')
@@ -47,10 +46,12 @@ def get_config(arg: str = '') -> ConfigDict:
   """The experiment of `preset=...`."""
   file = 'configs/dice_comparison.py'
   preset = config_lib.parse_arguments(file, arg, _ARGUMENTS)['preset']
-  config = runs.base(preset, 'configs/dice.py')
+  config = config_lib.comparison_base(preset, 'configs/dice.py')
   for name in MODELS:
     arguments = f'preset={preset},model={name},networks=draw'
-    config.models[name] = runs.model(arguments, '', _TRIALS[preset])
+    config.models[name] = config_lib.comparison_model(
+      arguments, '', _TRIALS[preset]
+    )
   config.trials.metric = 'negative_elbo'
   config.compared = ','.join(MODELS)
   if preset == 'paper':

@@ -25,7 +25,6 @@ and --summary, afterwards, makes the tables of what is there. If the runs read
 a dataset, build it first: datasets/build.py.
 """
 
-import json
 import pathlib
 import runpy
 import shlex
@@ -41,7 +40,6 @@ from ml_collections import ConfigDict, config_flags
 from cgqn_jax import cli
 from cgqn_jax.comparison import (
   curve,
-  difference_table,
   results,
   tables,
   trials,
@@ -50,7 +48,7 @@ from cgqn_jax.comparison import (
   runs as runs_lib,
 )
 from cgqn_jax.comparison.runs import Run
-from cgqn_jax.training.workdir import replace_text
+from cgqn_jax.files import replace_text, write_json
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Experiment: configs/dice_comparison.py:preset=...'
@@ -217,7 +215,7 @@ def summarise(config: ConfigDict, runs: list[Run], out: pathlib.Path) -> None:
   }
   lost = [run.model for run in diverged]
   text, summary = tables.tables(rows, curves, lost)
-  apart, differences = difference_table.table(rows, scenes)
+  apart, differences = tables.difference_table(rows, scenes)
   chosen = trials.read(config, out)
   settings = [trials.table(chosen)] if chosen else []
   lines = [f'missing: {name}: {its}' for name, its in missing.items()]
@@ -235,7 +233,7 @@ def summarise(config: ConfigDict, runs: list[Run], out: pathlib.Path) -> None:
     'differences': differences,
     'chosen': chosen,
   }
-  replace_text(out / 'comparison.json', json.dumps(result, indent=2) + '\n')
+  write_json(out / 'comparison.json', result)
   print(f'{text}\n\nwrote {out}/table.md, runs.jsonl and comparison.json')
 
 

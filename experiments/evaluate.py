@@ -9,7 +9,6 @@ score stands what trivial and perfect predictors get.
 """
 
 import datetime
-import json
 import pathlib
 from typing import Any
 
@@ -25,12 +24,12 @@ from cgqn_jax.evaluation import (
   narrative_judge,
   videos,
 )
+from cgqn_jax.files import read_json, write_json
 from cgqn_jax.models.sequential import check_sequential
 from cgqn_jax.training.workdir import (
   checkpoint_step,
   load,
   parse_step,
-  replace_text,
   versions,
 )
 
@@ -142,7 +141,7 @@ def run() -> None:
   out = pathlib.Path(_OUT.value or workdir / 'eval')
   path, arrays = out / 'metrics.json', out / 'per_scene.npz'
   if path.exists() and arrays.exists() and not _OVERWRITE.value:
-    there = json.loads(path.read_text())
+    there = read_json(path)
     if there.get('protocol') == protocol:
       print(table(there['metrics'], protocol))
       print(f'\nthis evaluation was already in {path}')
@@ -157,7 +156,7 @@ def run() -> None:
     'versions': versions(),
     'date': datetime.date.today().isoformat(),
   }
-  replace_text(path, json.dumps(result, indent=2) + '\n')
+  write_json(path, result)
   print(table(scores.metrics, protocol))
   print(f'\nwrote {path}, {arrays} and {out / "samples.png"}')
 

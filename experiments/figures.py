@@ -15,7 +15,6 @@ it.
 """
 
 from collections.abc import Callable
-import json
 import pathlib
 from typing import Any
 
@@ -24,16 +23,19 @@ from absl import flags
 from cgqn_jax import cli
 from cgqn_jax.benchmark import jump
 from cgqn_jax.comparison import dice_tables, results, runs, tables
+from cgqn_jax.figures import curves as curves_lib
 from cgqn_jax.figures import (
   jump as jump_lib,
 )
 from cgqn_jax.figures import (
-  number_figures,
   samples,
-  scene_figures,
   style,
 )
-from cgqn_jax.training.workdir import read_workdir, replace_text
+from cgqn_jax.figures import (
+  scenes as scene_figures,
+)
+from cgqn_jax.files import read_json, replace_text, write_json
+from cgqn_jax.training.workdir import read_workdir
 
 _RUNS = flags.DEFINE_string('runs', None, 'Folder of experiments/compare.py.')
 _CGQN = flags.DEFINE_string('cgqn', None, 'Workdir, instead of --runs.')
@@ -110,7 +112,7 @@ def write(name: str, figure: Any, numbers: Any) -> None:
   out.mkdir(parents=True, exist_ok=True)
   if figure is not None:
     style.save(figure, out / f'{name}.png')
-  replace_text(out / f'{name}.json', json.dumps(numbers, indent=2) + '\n')
+  write_json(out / f'{name}.json', numbers)
   print(f'wrote {out / name}{".png" if figure is not None else ".json"}')
 
 
@@ -151,12 +153,12 @@ def figure_5() -> None:
     raise ValueError('it is of videos, and these runs of dice')
   curves = curves_of(rows)
   best = [row for row in rows if row['chosen']]
-  for kind in tables.BUDGETS:
+  for kind in results.BUDGETS:
     suffix = '' if kind == 'updates' else f'_{kind.lower()}'
-    figure, numbers = number_figures.errors(rows, curves, kind, _SEM.value)
+    figure, numbers = curves_lib.errors(rows, curves, kind, _SEM.value)
     write(f'figure_5a{suffix}', figure, numbers)
     if best:
-      figure, numbers = number_figures.errors(
+      figure, numbers = curves_lib.errors(
         best, curves, kind, _SEM.value, best_of=len(rows)
       )
       write(f'figure_5b{suffix}', figure, numbers)
@@ -170,7 +172,7 @@ def figure_6() -> None:
   rows = rows_of_runs()
   if 'kl_1' not in rows[0]:
     raise ValueError('it is of dice, and these runs of videos')
-  write('figure_6', *number_figures.bounds(rows, curves_of(rows)))
+  write('figure_6', *curves_lib.bounds(rows, curves_of(rows)))
 
 
 def figure_7() -> None:
@@ -250,7 +252,7 @@ def run() -> None:
       )
   if _RUNS.value:
     path = pathlib.Path(_RUNS.value) / 'comparison.json'
-    for name, state in runs.read_json(path)['missing'].items():
+    for name, state in read_json(path)['missing'].items():
       print(f'missing: {name}: {state}')
   failed = []
   for name in asked:

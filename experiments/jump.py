@@ -18,7 +18,7 @@ from ml_collections import ConfigDict, config_flags
 from cgqn_jax import cli
 from cgqn_jax.benchmark import jump
 from cgqn_jax.comparison import runs
-from cgqn_jax.training.workdir import replace_text
+from cgqn_jax.files import write_jsonl
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Experiment: configs/comparison.py:preset=...'
@@ -70,7 +70,7 @@ def run() -> None:
     say=lambda line: print(line, flush=True),
   )
   out.parent.mkdir(parents=True, exist_ok=True)
-  replace_text(out, jump.dump(rows))
+  write_jsonl(out, rows)
   print(f'wrote {out}: {len(rows)} rows')
 
 

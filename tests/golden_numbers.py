@@ -24,9 +24,10 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
+from cgqn_jax.files import replace_text
 from cgqn_jax.models.build import Model, build
 from cgqn_jax.training.checkpoints import leaf_name
-from cgqn_jax.training.workdir import load, read_workdir, replace_text
+from cgqn_jax.training.workdir import load, read_workdir
 from cgqn_jax.types import Batch, Params, Scene
 
 FIXTURES = pathlib.Path(__file__).parent / 'fixtures'

@@ -9,7 +9,6 @@ a timestamp above 1, and the sequential models roll on.
 
 from collections.abc import Callable, Mapping, Sequence
 import functools
-import json
 import pathlib
 import time
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from scipy import stats
 
 from cgqn_jax.benchmark import timing
 from cgqn_jax.benchmark.flops import count_flops
+from cgqn_jax.files import read_jsonl
 from cgqn_jax.models import convolutions
 from cgqn_jax.models.build import JUMPY, Model, build
 from cgqn_jax.models.sequential import Sequential
@@ -195,18 +195,9 @@ def _left(start: float, done: int, total: int) -> str:
   return f'about {seconds / 60:.1f} min left'
 
 
-def dump(rows: Sequence[Mapping[str, Any]]) -> str:
-  """The rows as JSON lines."""
-  return ''.join(json.dumps(row) + '\n' for row in rows)
-
-
 def load(path: str | pathlib.Path) -> list[dict[str, Any]]:
   """Reads them; ValueError, one line, where there are none."""
-  try:
-    lines = pathlib.Path(path).read_text('utf-8').splitlines()
-    rows = [json.loads(line) for line in lines]
-  except (OSError, ValueError) as error:
-    raise ValueError(f'{path} cannot be read as JSON lines: {error}') from error
+  rows = read_jsonl(pathlib.Path(path))
   if not rows or 'timings' not in rows[0]:
     raise ValueError(f'{path} holds no rows of experiments/jump.py')
   return rows

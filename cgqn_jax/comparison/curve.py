@@ -5,7 +5,6 @@ point also says what it cost: updates, seconds and FLOPs.
 """
 
 from collections.abc import Mapping, Sequence
-import json
 import math
 import pathlib
 from typing import Any
@@ -21,10 +20,11 @@ from cgqn_jax.data import batches, sources
 from cgqn_jax.data.protocols import TEST_TARGETS
 from cgqn_jax.evaluation import metrics as metrics_lib
 from cgqn_jax.evaluation import videos
+from cgqn_jax.files import write_json
 from cgqn_jax.models import convolutions
 from cgqn_jax.models.build import build, pixel_variance
 from cgqn_jax.training.metrics_log import read_metrics
-from cgqn_jax.training.workdir import read_workdir, replace_text, restore
+from cgqn_jax.training.workdir import read_workdir, restore
 from cgqn_jax.types import Params
 
 
@@ -65,7 +65,7 @@ def write(
   }
   path = workdir / runs.CURVE
   path.parent.mkdir(exist_ok=True)
-  replace_text(path, json.dumps(curve, indent=2) + '\n')
+  write_json(path, curve)
   return curve
 
 
@@ -138,7 +138,7 @@ def _score(
   """Bounds of rooms; of videos all that the tables say, in short."""
   if config.data.protocol != 'hidden_side':
     metrics = videos.evaluate(model, params, config, protocol).metrics
-    best = videos.best_of(protocol['num_samples'])
+    best = metrics_lib.best_of(protocol['num_samples'])
     names = ['negative_elbo', 'kl', *(f'best_of_{n}' for n in best)]
     return {name: metrics[name] for name in names}
   # The noise of the tables: the last point differs by the draws alone.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cgqn_jax.comparison import markdown, results, statistics
-from cgqn_jax.comparison.markdown import Rows
+from cgqn_jax.comparison.statistics import Rows
 
 # The paper's 4.19 and 4.25 nats: which is KL_1 and at which pixel-variance
 # is lost.
@@ -82,22 +82,24 @@ def _summary_of(group: Rows) -> dict[str, Any]:
   chosen = [its for its in group if its['chosen']]
   return over_models(group) | {
     'runs': len(group),
-    'negative_elbo_deviation': markdown.deviation(group, 'negative_elbo'),
-    'kl_1_deviation': markdown.deviation(group, 'kl_1'),
-    'kl_3_deviation': markdown.deviation(group, 'kl_3'),
-    'oracle_negative_joint': markdown.mean(group, 'oracle_negative_joint'),
-    'oracle_negative_factored': markdown.mean(
+    'negative_elbo_deviation': statistics.deviation(
+      statistics.known(group, 'negative_elbo')
+    ),
+    'kl_1_deviation': statistics.deviation(statistics.known(group, 'kl_1')),
+    'kl_3_deviation': statistics.deviation(statistics.known(group, 'kl_3')),
+    'oracle_negative_joint': statistics.mean(group, 'oracle_negative_joint'),
+    'oracle_negative_factored': statistics.mean(
       group, 'oracle_negative_factored'
     ),
-    'oracle_gain': markdown.mean(group, 'oracle_gain'),
+    'oracle_gain': statistics.mean(group, 'oracle_gain'),
     'chosen_runs': [its['run'] for its in chosen],
-    'chosen_negative_elbo': markdown.mean(chosen, 'negative_elbo'),
+    'chosen_negative_elbo': statistics.mean(chosen, 'negative_elbo'),
   }
 
 
 def _untrained(variance: float, name: str, group: Rows) -> list[list[str]]:
   """A model's line before it has learned anything: what its design brings."""
-  one, three = (markdown.mean(group, f'untrained_kl_{n}') for n in (1, 3))
+  one, three = (statistics.mean(group, f'untrained_kl_{n}') for n in (1, 3))
   if one is None or three is None:
     return []
   ratio = f'{three / one:.2f}' if one else '-'
@@ -111,8 +113,17 @@ def _oracles(variance: float, group: Rows) -> list[list[str]]:
     ('oracle, joint', 'oracle_negative_joint', 'oracle_kl_3'),
     ('oracle, factored', 'oracle_negative_factored', 'oracle_kl_factored'),
   ):
-    one, three = markdown.mean(group, 'oracle_kl_1'), markdown.mean(group, kl)
-    numbers = (markdown.mean(group, elbo), one, three, three / one, three - one)
+    one, three = (
+      statistics.mean(group, 'oracle_kl_1'),
+      statistics.mean(group, kl),
+    )
+    numbers = (
+      statistics.mean(group, elbo),
+      one,
+      three,
+      three / one,
+      three - one,
+    )
     cells = [f'{number:.2f}' for number in numbers]
     lines.append([f'{variance:g}', label, '', *cells, '', ''])
   return lines
@@ -122,8 +133,8 @@ def _gain(joint: Rows, factored: Rows) -> dict[str, Any]:
   """Of CGQN over GQN: of the means, its deviation over seeds, of the chosen."""
   names = ('negative_elbo', 'oracle_gain')
   its = gain(
-    {name: markdown.mean(joint, name) for name in names},
-    {name: markdown.mean(factored, name) for name in names},
+    {name: statistics.mean(joint, name) for name in names},
+    {name: statistics.mean(factored, name) for name in names},
   )
   others = {row['seed']: row['negative_elbo'] for row in factored}
   pairs = [
@@ -134,7 +145,7 @@ def _gain(joint: Rows, factored: Rows) -> dict[str, Any]:
   its['gain_deviation'] = statistics.deviation(pairs)
   best = [[r for r in group if r['chosen']] for group in (factored, joint)]
   if all(best):
-    ends = [markdown.mean(group, 'negative_elbo') for group in best]
+    ends = [statistics.mean(group, 'negative_elbo') for group in best]
     its['gain_of_chosen'] = ends[0] - ends[1]
   return its
 

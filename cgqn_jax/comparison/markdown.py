@@ -1,14 +1,11 @@
-"""Tables in Markdown of rows of numbers, a row a run.
+"""Tables in Markdown of rows of numbers, one row per run.
 
-Nothing of the paper. A cell is a mean over runs and their standard deviation.
+A cell is a mean over runs and their standard deviation.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
-
-Rows = Sequence[Mapping[str, Any]]
+from cgqn_jax.comparison.statistics import Rows, deviation, known, mean
 
 
 def table(
@@ -22,26 +19,9 @@ def table(
   return '\n'.join(f'| {" | ".join(line)} |' for line in [heads, rule, *lines])
 
 
-def known(rows: Rows, name: str) -> list[float]:
-  """The values of a metric in the rows that have it."""
-  return [float(row[name]) for row in rows if row.get(name) is not None]
-
-
-def mean(rows: Rows, name: str) -> float | None:
-  """None where no row has the metric."""
-  values = known(rows, name)
-  return float(np.mean(values)) if values else None
-
-
-def deviation(rows: Rows, name: str) -> float | None:
-  """Standard deviation over runs, of a sample; None for fewer than two."""
-  values = known(rows, name)
-  return float(np.std(values, ddof=1)) if len(values) > 1 else None
-
-
 def cell(rows: Rows, name: str, form: str, scale: float = 1.0) -> str:
   """Mean ± standard deviation, as far as there are rows for them."""
-  its, spread = mean(rows, name), deviation(rows, name)
+  its, spread = mean(rows, name), deviation(known(rows, name))
   if its is None:
     return '-'
   text = f'{its * scale:{form}}'
@@ -49,6 +29,6 @@ def cell(rows: Rows, name: str, form: str, scale: float = 1.0) -> str:
 
 
 def anchor(rows: Rows, name: str, form: str, scale: float = 1.0) -> str:
-  """The mean alone: of what no run has a part in."""
+  """Mean only, for values that do not depend on the run (oracles, copies)."""
   its = mean(rows, name)
   return '-' if its is None else f'{its * scale:{form}}'

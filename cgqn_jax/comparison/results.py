@@ -1,11 +1,10 @@
 """What came of the runs of an experiment: their rows, and which are best.
 
 Paper, section 4.1: runs are chosen ('best 30 %') by their loss on validation
-scenes and reported on test scenes. What the runs are: `experiment`.
+scenes and reported on test scenes. What the runs are: `runs`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-import json
 import math
 import pathlib
 from typing import Any
@@ -18,13 +17,13 @@ from cgqn_jax.comparison.runs import (
   VALIDATION,
   Run,
   read_curve,
-  read_json,
 )
 from cgqn_jax.config import DETERMINISTIC
+from cgqn_jax.files import read_json, read_jsonl, write_jsonl
 from cgqn_jax.training.metrics_log import read_metrics
-from cgqn_jax.training.workdir import replace_text
 
 COLLAPSED = 0.1  # nats
+BUDGETS = ('updates', 'seconds', 'FLOPs')
 
 
 def row(run: Run, out: pathlib.Path) -> dict[str, Any]:
@@ -142,8 +141,7 @@ def groups(
 
 def write_rows(out: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
   """Writes <out>/runs.jsonl."""
-  text = ''.join(json.dumps(its) + '\n' for its in rows)
-  replace_text(out / 'runs.jsonl', text)
+  write_jsonl(out / 'runs.jsonl', rows)
 
 
 def read_rows(out: pathlib.Path) -> list[dict[str, Any]]:
@@ -153,4 +151,29 @@ def read_rows(out: pathlib.Path) -> list[dict[str, Any]]:
     raise ValueError(
       f'{path} does not exist; experiments/compare.py --out={out} writes it'
     )
-  return [json.loads(line) for line in path.read_text('utf-8').splitlines()]
+  return read_jsonl(path)
+
+
+def curve_headline(curves: Mapping[str, Mapping[str, Any]]) -> str:
+  """As `headline`, of the points of curves."""
+  return headline([curve['points'][-1] for curve in curves.values()])
+
+
+def costs(curve: Mapping[str, Any], kind: str) -> list[float | None]:
+  """Of the points of a curve, in updates, seconds or FLOPs."""
+  points = curve['points']
+  if kind == 'seconds':
+    return [point['train_seconds'] for point in points]
+  scale = curve['flops_per_update'] if kind == 'FLOPs' else 1
+  return [point['step'] * scale for point in points]
+
+
+def at_budget(
+  curve: Mapping[str, Any], kind: str, budget: float
+) -> Mapping[str, Any] | None:
+  """The last point that costs no more; None where all do."""
+  spent = costs(curve, kind)
+  within = [
+    p for p, c in zip(curve['points'], spent, strict=True) if c <= budget
+  ]
+  return within[-1] if within else None

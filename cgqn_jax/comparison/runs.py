@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from cgqn_jax.training.workdir import replace_text
+from cgqn_jax.files import read_json, write_json
 
 # Of a workdir: what evaluate.py writes of the test split and of validation
 # scenes, the curve over training, and the record of a trial.
@@ -58,66 +58,6 @@ class State(NamedTuple):
   finished: bool
   text: str
   diverged: bool = False
-
-
-def base(preset: str, config_file: str) -> ConfigDict:
-  """The fields of every experiment; configs/*comparison.py fill them in."""
-  config = ConfigDict()
-  config.preset = preset
-  config.base = config_file  # of all runs
-  config.models = ConfigDict()  # name -> arguments of `base`, and overrides
-  config.compared = ''  # names of these, 'cgqn,gqn'
-  config.seeds = (0, 1, 2)
-  # Variants that differ in the last of pixel_variance.values alone; () leaves
-  # it as each model has it.
-  config.final_variances = ()
-  config.num_steps = 400_000
-  # As on the command line of train.py without the '--config.', for all runs:
-  # 'data.source=simulator batch_size=8'.
-  config.overrides = ''
-  # The share of a model's runs that counts as its best, from so many runs on.
-  config.chosen_share = 0.5
-  config.chosen_from = 1
-
-  # The flags of experiments/evaluate.py.
-  config.evaluation = ConfigDict()
-  config.evaluation.split = 'test'
-  config.evaluation.step = 'latest'  # equal updates
-  config.evaluation.num_scenes = 1000
-  config.evaluation.num_samples = 100
-  config.evaluation.num_draws = 16
-  config.evaluation.batch_size = 10
-  config.evaluation.seed = 0
-
-  # The same on validation scenes, where these differ: what tells that a run
-  # has failed, and which trial is best.
-  config.validation = ConfigDict()
-  config.validation.num_scenes = 256
-  config.validation.num_samples = 30
-  config.validation.num_draws = 4
-
-  # Trials of settings, `trials` of each model, in short runs; the least
-  # `metric` on validation scenes is chosen.
-  config.trials = ConfigDict()
-  config.trials.num_steps = 40_000
-  config.trials.seed = 1000  # none of the runs that follow
-  config.trials.metric = 'best_of_30'
-
-  # Of the curves over training: a point a checkpoint, on the same split.
-  config.curve = ConfigDict()
-  config.curve.points = 8
-  config.curve.num_scenes = 1000
-  config.curve.num_samples = 30  # of videos
-  config.curve.num_draws = 4
-  return config
-
-
-def model(
-  arguments: str, overrides: str = '', trials: Sequence[str] = ('',)
-) -> ConfigDict:
-  """An entry of config.models; `trials` are further overrides, each tried."""
-  entry = {'arguments': arguments, 'overrides': overrides}
-  return ConfigDict(entry | {'trials': tuple(trials)})
 
 
 def compared(config: ConfigDict) -> list[str]:
@@ -271,18 +211,9 @@ def evaluated(workdir: pathlib.Path) -> dict[str, Any]:
 
 def record_divergence(config: ConfigDict, run: Run, out: pathlib.Path) -> None:
   """Writes that a run ended because its loss was not finite any more."""
-  text = json.dumps({'asked': asked(config, run)}, indent=2)
-  replace_text(out / run.name / DIVERGED, text + '\n')
+  write_json(out / run.name / DIVERGED, {'asked': asked(config, run)})
 
 
 def read_curve(workdir: pathlib.Path) -> dict[str, Any]:
   """What `checkpoint_curve` wrote of a run."""
   return read_json(workdir / CURVE)
-
-
-def read_json(path: pathlib.Path) -> Any:
-  """ValueError, one line, where there is no such JSON."""
-  try:
-    return json.loads(path.read_text('utf-8'))
-  except (OSError, ValueError) as error:
-    raise ValueError(f'{path} cannot be read as JSON: {error}') from error

@@ -5,11 +5,13 @@ draws both anew: runs first, then videos. Videos alone are no replicates of a
 model: where it was trained once, an interval says nothing of other seeds.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
+
+Rows = Sequence[Mapping[str, Any]]
 
 DRAWS = 10_000
 _ENDS = (0.025, 0.975)
@@ -28,6 +30,17 @@ class Difference(NamedTuple):
   low: float
   high: float
   replicated: bool
+
+
+def known(rows: Rows, name: str) -> list[float]:
+  """The values of a metric in the rows that have it."""
+  return [float(row[name]) for row in rows if row.get(name) is not None]
+
+
+def mean(rows: Rows, name: str) -> float | None:
+  """None where no row has the metric."""
+  values = known(rows, name)
+  return float(np.mean(values)) if values else None
 
 
 def of_mean(values: Sequence[float]) -> tuple[float, float]:

@@ -1,17 +1,20 @@
 """The tables of an experiment: every run, and means over runs.
 
-Paper, section 4.1 (figure 5) for videos; of dice see `consistency_tables`.
+Paper, section 4.1 (figure 5) for videos; of dice see `dice_tables`.
 """
 
 from collections.abc import Mapping, Sequence
+import itertools
 import json
 from typing import Any
 
-from cgqn_jax.comparison import dice_tables, markdown, results, statistics
-from cgqn_jax.comparison.markdown import Rows
-from cgqn_jax.comparison.results import COLLAPSED, headline
+import numpy as np
 
-BUDGETS = ('updates', 'seconds', 'FLOPs')
+from cgqn_jax.comparison import dice_tables, markdown, results, statistics
+from cgqn_jax.comparison.results import COLLAPSED, headline
+from cgqn_jax.comparison.statistics import Rows
+
+PerScene = Mapping[str, Mapping[str, np.ndarray]]
 
 
 def tables(
@@ -133,13 +136,13 @@ def video_table(
     cells = [markdown.cell(group, n, form, s) for _, n, form, s in columns]
     lost = list(diverged).count(name)
     failures = sum(results.failure(row) is not None for row in group) + lost
-    half = statistics.student(markdown.known(group, best))
+    half = statistics.student(statistics.known(group, best))
     cells.insert(1, '-' if half is None else f'{half * 1e3:.2f}')
     lines.append([name, f'{len(group) + lost}', f'{failures}', *cells])
     summary[name] = {
       n: {
-        'mean': markdown.mean(group, n),
-        'deviation': markdown.deviation(group, n),
+        'mean': statistics.mean(group, n),
+        'deviation': statistics.deviation(statistics.known(group, n)),
       }
       for _, n, _, _ in columns
     } | {
@@ -192,17 +195,19 @@ def _by_half(rows: Rows) -> bool:
 
 def budget_table(rows: Rows, curves: Mapping[str, Mapping[str, Any]]) -> str:
   """Errors where the run that is cheapest in updates, or seconds, ends."""
-  best = curve_headline(curves)
+  best = results.curve_headline(curves)
   lines, cut = [], False
   budgets = {
-    kind: min(costs(curve, kind)[-1] for curve in curves.values())
-    for kind in BUDGETS
-    if all(None not in costs(curve, kind) for curve in curves.values())
+    kind: min(results.costs(curve, kind)[-1] for curve in curves.values())
+    for kind in results.BUDGETS
+    if all(None not in results.costs(curve, kind) for curve in curves.values())
   }
   for (_, name), group in results.groups(rows).items():
     cells = []
     for kind, budget in budgets.items():
-      points = [at_budget(curves[row['run']], kind, budget) for row in group]
+      points = [
+        results.at_budget(curves[row['run']], kind, budget) for row in group
+      ]
       if None in points:  # The fastest of its runs would not stand for all.
         cells.append('-')
         continue
@@ -231,26 +236,78 @@ def budget_table(rows: Rows, curves: Mapping[str, Mapping[str, Any]]) -> str:
   return '\n\n'.join([title, markdown.table(heads, lines, 1), notes])
 
 
-def curve_headline(curves: Mapping[str, Mapping[str, Any]]) -> str:
-  """As `headline`, of the points of curves."""
-  return headline([curve['points'][-1] for curve in curves.values()])
+def difference_table(
+  rows: Rows, per_scene: PerScene
+) -> tuple[str, list[dict[str, Any]]]:
+  """Each pair of models, A minus B, in Markdown and as rows of numbers.
+
+  Args:
+    rows: of runs.jsonl, at least one; failed runs are among them.
+    per_scene: of the same runs, by name: what evaluate.py wrote.
+  """
+  rooms = 'kl_1' in rows[0]
+  metric = 'negative_elbo' if rooms else results.headline(rows)
+  scale, form = (1.0, '.2f') if rooms else (1e3, '.3f')
+  found = []
+  for variance, scores in _paired_scores(
+    rows, per_scene, metric, rooms
+  ).items():
+    for (a, one), (b, other) in itertools.combinations(scores.items(), 2):
+      its = statistics.difference(one, other)
+      found.append(
+        {'variance': variance, 'metric': metric, 'a': a, 'b': b}
+        | {'runs_a': len(one), 'runs_b': len(other), 'scenes': one.shape[1]}
+        | its._asdict()
+      )
+  if not found:
+    return 'A difference needs runs of two models.', []
+  lines = []
+  for its in found:
+    mean, low, high = (its[n] * scale for n in ('mean', 'low', 'high'))
+    lines.append(
+      [
+        *([f'{its["variance"]:g}'] if rooms else []),
+        f'{its["a"]} - {its["b"]}',
+        f'{its["runs_a"]}, {its["runs_b"]}',
+        f'{mean:+{form}}' + ('' if its['replicated'] else ' ‡'),
+        f'{low:+{form}} to {high:+{form}}',
+        '' if low <= 0 <= high else (its['a'] if high < 0 else its['b']),
+      ]
+    )
+  heads = [*(['variance'] if rooms else []), 'models', 'runs', 'difference']
+  heads += ['95 % interval', 'better']
+  what = 'Negative ELBO in nats' if rooms else f'{_spoken(metric)}, MSE x 1e-3'
+  notes = (
+    f'{what}, {found[0]["scenes"]:,} scenes; below 0 the first is better. '
+    f'Intervals: {statistics.DRAWS:,} draws of runs, then of scenes, the same '
+    'scenes for both models; not corrected for the number of pairs.'
+  )
+  if not all(its['replicated'] for its in found):
+    notes += (
+      ' ‡: a model of these was trained with one seed; the interval says '
+      'nothing of what other seeds would give.'
+    )
+  title = '### Differences between models'
+  return '\n\n'.join([title, markdown.table(heads, lines, 1), notes]), found
 
 
-def costs(curve: Mapping[str, Any], kind: str) -> list[float | None]:
-  """Of the points of a curve, in updates, seconds or FLOPs."""
-  points = curve['points']
-  if kind == 'seconds':
-    return [point['train_seconds'] for point in points]
-  scale = curve['flops_per_update'] if kind == 'FLOPs' else 1
-  return [point['step'] * scale for point in points]
+def _paired_scores(
+  rows: Rows, per_scene: PerScene, metric: str, by_variance: bool
+) -> dict[float | None, dict[str, np.ndarray]]:
+  """Scores [R, V] of each model, on the scenes that all runs have."""
+  ids = [per_scene[row['run']]['example_id'] for row in rows]
+  if any(not np.array_equal(its, ids[0]) for its in ids):
+    raise ValueError(
+      'the runs were evaluated on different scenes, so their differences '
+      'cannot be paired; evaluate them with the same num_scenes'
+    )
+  found: dict[float | None, dict[str, np.ndarray]] = {}
+  for (variance, name), group in results.groups(rows).items():
+    scores = [per_scene[row['run']][metric] for row in group]
+    its = found.setdefault(variance if by_variance else None, {})
+    its[name] = np.stack(scores)
+  return found
 
 
-def at_budget(
-  curve: Mapping[str, Any], kind: str, budget: float
-) -> Mapping[str, Any] | None:
-  """The last point that costs no more; None where all do."""
-  spent = costs(curve, kind)
-  within = [
-    p for p, c in zip(curve['points'], spent, strict=True) if c <= budget
-  ]
-  return within[-1] if within else None
+def _spoken(metric: str) -> str:
+  return metric.replace('_', ' ').capitalize()

@@ -6,7 +6,6 @@ before the choice. Trials are short runs with a seed of their own.
 """
 
 from collections.abc import Mapping, Sequence
-import json
 import math
 import pathlib
 from typing import Any
@@ -16,8 +15,8 @@ from ml_collections import ConfigDict
 from cgqn_jax.comparison import markdown
 from cgqn_jax.comparison import runs as runs_lib
 from cgqn_jax.comparison.runs import Run
-from cgqn_jax.evaluation import videos
-from cgqn_jax.training.workdir import replace_text
+from cgqn_jax.evaluation import metrics
+from cgqn_jax.files import read_json, write_json
 
 CHOSEN = 'chosen.json'  # of an experiment
 
@@ -39,7 +38,7 @@ def runs(
       f'the numbers of trials differ, so the choice would not be fair: {shown}'
     )
   samples = runs_lib.on_validation(config)['num_samples']
-  known = [f'best_of_{n}' for n in videos.best_of(samples)]
+  known = [f'best_of_{n}' for n in metrics.best_of(samples)]
   metric = config.trials.metric
   if metric.startswith('best_of_') and metric not in known:
     raise ValueError(
@@ -85,7 +84,7 @@ def runs(
 def record(config: ConfigDict, run: Run, out: pathlib.Path) -> None:
   """Writes trial.json of a trial that is trained and evaluated."""
   workdir = out / run.name
-  result = runs_lib.read_json(workdir / runs_lib.VALIDATION)
+  result = read_json(workdir / runs_lib.VALIDATION)
   metrics, metric = result['metrics'], config.trials.metric
   if metric not in metrics:
     raise ValueError(
@@ -96,7 +95,7 @@ def record(config: ConfigDict, run: Run, out: pathlib.Path) -> None:
     'protocol': result['protocol'],
     'asked': runs_lib.asked(config, run),
   }
-  replace_text(workdir / runs_lib.TRIAL, json.dumps(its, indent=2) + '\n')
+  write_json(workdir / runs_lib.TRIAL, its)
 
 
 def choose(
@@ -125,7 +124,7 @@ def choose(
     }
     if not states[run.name].diverged:
       path = out / run.name / runs_lib.TRIAL
-      its['score'] = runs_lib.read_json(path)['score']
+      its['score'] = read_json(path)['score']
     models.setdefault(run.model, {'trials': []})['trials'].append(its)
   for name, entry in models.items():
     best = min(entry['trials'], key=_score)
@@ -139,7 +138,7 @@ def choose(
     'models': models,
   }
   out.mkdir(parents=True, exist_ok=True)
-  replace_text(out / CHOSEN, json.dumps(chosen, indent=2) + '\n')
+  write_json(out / CHOSEN, chosen)
   return chosen
 
 
@@ -157,7 +156,7 @@ def read(config: ConfigDict, out: pathlib.Path) -> dict[str, Any] | None:
   path = out / CHOSEN
   if not path.exists():
     return None
-  chosen = runs_lib.read_json(path)
+  chosen = read_json(path)
   for name in runs_lib.compared(config):
     its = chosen['models'].get(name)
     tried = [trial['overrides'] for trial in its['trials']] if its else []

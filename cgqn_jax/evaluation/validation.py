@@ -11,7 +11,7 @@ import numpy as np
 
 from cgqn_jax import images
 from cgqn_jax.data import batches
-from cgqn_jax.evaluation import metrics
+from cgqn_jax.evaluation.sampling import draw_samples
 from cgqn_jax.types import Params
 
 _PICTURED = 6  # scenes in the strips
@@ -64,7 +64,7 @@ class Validation:
     for batch in batches.test_batches(config, 'validation', scenes, 8):
       targets = batch.target.frames
       nothing = np.zeros((len(targets), 0, *targets.shape[1:]), np.uint8)
-      drawn = metrics.draw_samples(
+      drawn = draw_samples(
         self._model, params, jax.random.key(seed), batch, nothing, count
       )
       errors = drawn.errors.mean(-1)

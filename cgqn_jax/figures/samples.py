@@ -5,7 +5,7 @@ Paper, figures 3, 4 and 7: several models asked the same about the same scenes.
 
 from collections.abc import Mapping, Sequence
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
@@ -13,10 +13,31 @@ import numpy as np
 
 from cgqn_jax.data import batches, sources
 from cgqn_jax.evaluation import dice_judge
-from cgqn_jax.figures.scenes import RoomFigure
 from cgqn_jax.simulators import dice
 from cgqn_jax.training import workdir as workdir_lib
 from cgqn_jax.types import Scene
+
+
+class RoomFigure(NamedTuple):
+  """One room of figure 7.
+
+  context, truth: [C, H, W, 3], [T, H, W, 3] frames in [0, 1] or bytes.
+  cameras: [C + T, 7], in that order.
+  cube: x, y, yaw; side: the hidden one.
+  samples: model -> [S, T, H, W, 3].
+  readings: model -> [S, T] digits that the judge names, of 100; -1 for none.
+  label: of the room.
+  """
+
+  context: np.ndarray
+  truth: np.ndarray
+  cameras: np.ndarray
+  cube: np.ndarray
+  side: int
+  samples: dict[str, np.ndarray]
+  readings: dict[str, np.ndarray]
+  label: str
+
 
 Loaded = tuple[Any, Any, ConfigDict]  # of `workdir.load`
 

@@ -4,7 +4,8 @@ Paper, figures 3, 4 and 7. A page is laid out in inches: tiles touch nothing,
 whatever their number.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+import pathlib
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -14,34 +15,29 @@ from matplotlib.figure import Figure
 import numpy as np
 
 from cgqn_jax import images
+from cgqn_jax.figures import samples as samples_lib
 from cgqn_jax.figures import style as style_lib
+from cgqn_jax.figures.samples import Loaded, RoomFigure
 from cgqn_jax.simulators import dice
 from cgqn_jax.simulators.dice.rooms import EDGE, HALF_ROOM
+from cgqn_jax.training.workdir import checkpoint_step
 
 SEEN, ASKED = '#1f5aa6', '#c4342d'  # the paper's blue and red cones
 _TILE, _GAP, _BLOCK = 0.72, 0.05, 0.3  # inches
 _HEAD, _FOOT, _MARGIN = 0.3, 0.17, 0.12
 
 
-class RoomFigure(NamedTuple):
-  """One room of figure 7.
-
-  context, truth: [C, H, W, 3], [T, H, W, 3] frames in [0, 1] or bytes.
-  cameras: [C + T, 7], in that order.
-  cube: x, y, yaw; side: the hidden one.
-  samples: model -> [S, T, H, W, 3].
-  readings: model -> [S, T] digits that the judge names, of 100; -1 for none.
-  label: of the room.
-  """
-
-  context: np.ndarray
-  truth: np.ndarray
-  cameras: np.ndarray
-  cube: np.ndarray
-  side: int
-  samples: dict[str, np.ndarray]
-  readings: dict[str, np.ndarray]
-  label: str
+Workdirs = Mapping[str, pathlib.Path]
+# Of figure 4: what is shown, and context and number of the sample of a panel,
+# from 0.
+_SHOWN = (0, 3, 6, 10)
+_PANELS = (
+  ('B', (0, 3), 0),
+  ('C', (0, 3), 1),
+  ('D', (6, 10), 0),
+  ('E', (6, 10), 1),
+  ('F', (3, 6), 0),
+)
 
 
 class Strip(NamedTuple):
@@ -99,7 +95,7 @@ def room_size(context: int, targets: int) -> int:
 
 
 @matplotlib.rc_context(style_lib.STYLE)
-def rooms(shown: Sequence[RoomFigure], protocol: str) -> Figure:
+def room_page(shown: Sequence[RoomFigure], protocol: str) -> Figure:
   """Figure 7: camera map, context, truth and samples, a block a room."""
   first = shown[0]
   high, step = len(first.truth), _TILE + _GAP
@@ -214,7 +210,7 @@ def hidden_side(cube: np.ndarray, side: int) -> np.ndarray:
 
 
 @matplotlib.rc_context(style_lib.STYLE)
-def strips(
+def strip_page(
   blocks: Sequence[Sequence[Strip]],
   columns: Sequence[str],
   cut: int,
@@ -253,3 +249,149 @@ def strips(
         page.tile(at(j), y, frame, SEEN if strip.seen[j] else None)
   style_lib.caption(page.figure, protocol)
   return page.figure
+
+
+def continuations(
+  loaded: Mapping[str, Loaded],
+  workdirs: Workdirs,
+  split: str,
+  indices: Sequence[int],
+  seed: int,
+) -> tuple[Figure, dict[str, Any]]:
+  """Figure 3: F1 F6 | F11 F16 F21, and two samples of each model."""
+  config = next(iter(loaded.values()))[2]
+  context = list(config.data.get('test_context', ()))
+  truth, samples = samples_lib.continuations(
+    loaded, split, indices, context, 2, seed
+  )
+  start, last = max(context), config.data.num_frames - 1
+  shown = [min(context), start]
+  shown += [start + round((last - start) * part / 3) for part in (1, 2, 3)]
+  seen = [frame in context for frame in shown]
+  blocks = [
+    [Strip('truth', truth[b, shown], seen)]
+    + [
+      Strip(f'{style_lib.name(model)}, {s + 1}', frames[s, b, shown], seen)
+      for model, frames in samples.items()
+      for s in range(2)
+    ]
+    for b in range(len(indices))
+  ]
+  caption = _caption(config, workdirs, split, indices, seed)
+  return _strip_figure(blocks, shown, 2, caption, workdirs)
+
+
+def reactions(
+  loaded: Mapping[str, Loaded],
+  workdirs: Workdirs,
+  split: str,
+  indices: Sequence[int],
+  seed: int,
+) -> tuple[Figure, dict[str, Any]]:
+  """Figure 4: one model forwards (B, C), backwards (D, E), both ways (F)."""
+  ((name, its),) = loaded.items()
+  config = its[2]
+  if config.data.config != 'color_reaction':
+    raise ValueError(
+      f'it is of color_reaction, and {workdirs[name]} of {config.data.config}; '
+      'give --cgqn=W, a workdir of narrative=color_reaction'
+    )
+  drawn = {}
+  for context in dict.fromkeys(context for _, context, _ in _PANELS):
+    truth, samples = samples_lib.continuations(
+      loaded, split, indices, context, 2, seed
+    )
+    drawn[context] = samples[name]
+  shown = list(_SHOWN)
+  blocks = [
+    [Strip('A   truth', truth[b, shown], [False] * len(shown))]
+    + [
+      Strip(
+        f'{letter}   sees {" ".join(f"F{i + 1}" for i in context)}',
+        drawn[context][sample, b, shown],
+        [frame in context for frame in shown],
+      )
+      for letter, context, sample in _PANELS
+    ]
+    for b in range(len(indices))
+  ]
+  caption = _caption(config, workdirs, split, indices, seed)
+  return _strip_figure(blocks, shown, 0, caption, workdirs)
+
+
+def rooms(
+  shown: Sequence[RoomFigure],
+  loaded: Mapping[str, Loaded],
+  workdirs: Workdirs,
+  seed: int,
+) -> tuple[Figure, dict[str, Any]]:
+  """Figure 7, of what `samples.rooms` gave."""
+  model, _, config = next(iter(loaded.values()))
+  size = config.data.frame_size
+  variance = float(model.pixel_variance(config.num_steps))
+  caption = (
+    f'Dice, {size}x{size}, pixel-variance {variance:.3g}. Blue: the cameras a '
+    'to e of the context, which shows three sides of the cube. Red: the '
+    'fourth side, and the queries 1 to 3 that show it. "reads": class of the '
+    'digit that the simulator finds in views 1, 2 and 3, and a dash for none; '
+    'green where all three show the same digit. '
+    f'{_runs(workdirs, seed)}'
+  )
+  numbers = [
+    {
+      'scene': room.label,
+      'cameras': room.cameras.tolist(),
+      'cube': room.cube.tolist(),
+      'hidden_side': room.side,
+      'digits_read': {m: r.tolist() for m, r in room.readings.items()},
+    }
+    for room in shown
+  ]
+  its = {'caption': caption, 'runs': _paths(workdirs), 'scenes': numbers}
+  return room_page(shown, caption), its
+
+
+def _strip_figure(
+  blocks: Sequence[Sequence[Strip]],
+  shown: Sequence[int],
+  cut: int,
+  caption: str,
+  workdirs: Workdirs,
+) -> tuple[Figure, dict[str, Any]]:
+  columns = [f'F{frame + 1}' for frame in shown]
+  rows = [strip.label for strip in blocks[0]]
+  figure = strip_page(blocks, columns, cut, caption)
+  its = {'caption': caption, 'runs': _paths(workdirs)}
+  return figure, its | {'rows': rows, 'columns': columns}
+
+
+def _caption(
+  config: Any,
+  workdirs: Workdirs,
+  split: str,
+  indices: Sequence[int],
+  seed: int,
+) -> str:
+  size = config.data.frame_size
+  title = config.data.config.replace('_', ' ').capitalize()
+  text = (
+    f'{title}, {size}x{size}, {split} scenes {", ".join(map(str, indices))}. '
+    f'Blue: frames that the model sees. {_runs(workdirs, seed)}'
+  )
+  return text + (
+    f' {style_lib.FOOTNOTE}.' if 'cgqn_context' in workdirs else ''
+  )
+
+
+def _runs(workdirs: Workdirs, seed: int) -> str:
+  names = ', '.join(
+    f'{style_lib.name(model)} {path.name} at update {checkpoint_step(path):,}'
+    for model, path in workdirs.items()
+  )
+  return (
+    f'Runs: {names}, the least of validation loss; seed {seed} of the samples.'
+  )
+
+
+def _paths(workdirs: Workdirs) -> dict[str, str]:
+  return {model: str(path) for model, path in workdirs.items()}

@@ -22,7 +22,7 @@ from tensorboardX import SummaryWriter
 import tqdm
 
 from cgqn_jax import images
-from cgqn_jax.training.workdir import replace_text
+from cgqn_jax.files import replace_text
 
 
 class Log:

@@ -7,7 +7,6 @@ resumes it and another config never mixes with it.
 from collections.abc import Mapping
 import importlib.metadata
 import json
-import os
 import pathlib
 import platform
 import shlex
@@ -19,6 +18,7 @@ import jax
 from ml_collections import ConfigDict
 
 from cgqn_jax.config import upgraded
+from cgqn_jax.files import read_json, write_json
 from cgqn_jax.models.build import Model, build
 from cgqn_jax.training.checkpoints import Checkpoints, Step
 from cgqn_jax.types import Params
@@ -54,7 +54,7 @@ def open_workdir(
   if path.exists() and not path.is_dir():
     raise ValueError(f'{path} is a file; choose another --workdir')
   if (path / 'config.json').exists():
-    there = upgraded(_read_json(path / 'config.json'))
+    there = upgraded(read_json(path / 'config.json'))
     _check_same(path, there, here)
   elif path.exists() and any(not _hidden(p) for p in path.iterdir()):
     raise ValueError(
@@ -63,7 +63,7 @@ def open_workdir(
     )
   if write:
     path.mkdir(parents=True, exist_ok=True)
-    replace_text(path / 'config.json', _dump(here))
+    write_json(path / 'config.json', here)
     _write_versions(path / 'versions.json')
   return path
 
@@ -75,7 +75,7 @@ def read_workdir(path: str | pathlib.Path) -> ConfigDict:
     raise ValueError(f'workdir {path} does not exist')
   if not (path / 'config.json').exists():
     raise ValueError(f'{path} is not a cgqn_jax workdir: it has no config.json')
-  return ConfigDict(_tuples(upgraded(_read_json(path / 'config.json'))))
+  return ConfigDict(_tuples(upgraded(read_json(path / 'config.json'))))
 
 
 def load(
@@ -153,19 +153,12 @@ def versions() -> dict[str, Any]:
   }
 
 
-def replace_text(path: pathlib.Path, text: str) -> None:
-  """Writes a file so that a reader, or a crash, sees old or new, never half."""
-  temporary = path.with_name(f'.{path.name}.tmp')
-  temporary.write_text(text, 'utf-8')
-  os.replace(temporary, path)
-
-
 def _write_versions(path: pathlib.Path) -> None:
   """Appends an entry for this start, unless the last start had the same."""
-  entries = _read_json(path) if path.exists() else []
+  entries = read_json(path) if path.exists() else []
   entry = versions()
   if not entries or entries[-1] != entry:
-    replace_text(path, _dump([*entries, entry]))
+    write_json(path, [*entries, entry])
 
 
 def _commit() -> str | None:
@@ -192,18 +185,7 @@ def _git(root: pathlib.Path, *words: str) -> str:
 
 def _plain(config: ConfigDict) -> dict[str, Any]:
   """Returns the config as JSON would give it back."""
-  return json.loads(_dump(config.to_dict()))
-
-
-def _dump(value: Any) -> str:
-  return json.dumps(value, indent=2, sort_keys=True) + '\n'
-
-
-def _read_json(path: pathlib.Path) -> Any:
-  try:
-    return json.loads(path.read_text('utf-8'))
-  except ValueError as error:
-    raise ValueError(f'{path} is not readable as JSON: {error}') from error
+  return json.loads(json.dumps(config.to_dict(), sort_keys=True))
 
 
 def _tuples(value: Any) -> Any:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from cgqn_jax.benchmark import jump
+from cgqn_jax.files import write_jsonl
 from cgqn_jax.models.build import SEQUENTIAL, build
 from cgqn_jax.models.sequential import horizon_of
 
@@ -110,7 +111,7 @@ def test_measure(configs):
 def test_rows_are_read_as_they_were_written(tmp_path):
   rows = [{'model': 'cgqn', 'timings': [0.1]}, {'model': 'gqn', 'timings': []}]
   path = tmp_path / 'jump.jsonl'
-  path.write_text(jump.dump(rows))
+  write_jsonl(path, rows)
   assert jump.load(path) == rows
   for text in ('', '{"step": 3}\n', '{'):
     path.write_text(text)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cgqn_jax.comparison import difference_table, statistics
+from cgqn_jax.comparison import statistics, tables
 
 
 def scores(runs, videos, seed, spread=0.1, shift=0.0):
@@ -100,7 +100,7 @@ def rows_of(models, seeds=3):
 
 def test_the_table():
   rows, per_scene = rows_of({'cgqn': 0.0, 'gqn': 0.0, 'sv2p': 2.0})
-  text, found = difference_table.table(rows, per_scene)
+  text, found = tables.difference_table(rows, per_scene)
   assert [(its['a'], its['b']) for its in found] == [
     ('cgqn', 'gqn'), ('cgqn', 'sv2p'), ('gqn', 'sv2p'),
   ]  # fmt: skip
@@ -109,10 +109,10 @@ def test_the_table():
   assert lines[0].endswith('|  |') and lines[1].endswith('| cgqn |')
   assert '| 3, 3 | -' in lines[1] and 'MSE x 1e-3, 40 scenes' in text
   assert '‡' not in text
-  text, found = difference_table.table(*rows_of({'a': 0.0, 'b': 0.0}, 1))
+  text, found = tables.difference_table(*rows_of({'a': 0.0, 'b': 0.0}, 1))
   assert '‡: a model of these was trained with one seed' in text
   assert not found[0]['replicated']
-  text, found = difference_table.table(*rows_of({'a': 0.0}))
+  text, found = tables.difference_table(*rows_of({'a': 0.0}))
   assert found == [] and 'two models' in text
 
 
@@ -120,4 +120,4 @@ def test_scenes_that_differ_are_not_paired():
   rows, per_scene = rows_of({'a': 0.0, 'b': 0.0})
   per_scene['b-seed1']['example_id'] = np.arange(1, 41)
   with pytest.raises(ValueError, match='different scenes'):
-    difference_table.table(rows, per_scene)
+    tables.difference_table(rows, per_scene)

@@ -124,10 +124,10 @@ def test_equal_budgets_read_the_dearer_run_earlier(tmp_path):
   curves = {r.name: runs_lib.read_curve(tmp_path / r.name) for r in runs}
   slow = curves['sv2p-seed0']
   # Its points cost 45, 90, 135 and 180 seconds.
-  assert tables.at_budget(slow, 'seconds', 100.0)['step'] == 200
-  assert tables.at_budget(slow, 'seconds', 40.0) is None
-  assert tables.at_budget(slow, 'updates', 400)['step'] == 400
-  assert tables.costs(slow, 'FLOPs')[-1] == 400e9
+  assert results.at_budget(slow, 'seconds', 100.0)['step'] == 200
+  assert results.at_budget(slow, 'seconds', 40.0) is None
+  assert results.at_budget(slow, 'updates', 400)['step'] == 400
+  assert results.costs(slow, 'FLOPs')[-1] == 400e9
   rows = [results.row(run, tmp_path) for run in runs]
   text = tables.budget_table(rows, curves)
   # 0.008 at the end, 1.5 times that at half of the run.

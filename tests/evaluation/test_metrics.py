@@ -71,7 +71,7 @@ def scenes(make_batch):
   return batch, others.astype(np.uint8)
 
 
-def draw(scenes, num_samples=7, chunk=10, scale=1.0) -> metrics.Samples:
+def draw(scenes, num_samples=7, chunk=10, scale=1.0) -> sampling.Samples:
   batch, futures = scenes
   return sampling.draw_samples(
     PAINTER, jnp.float32(scale), KEY, batch, futures, num_samples, chunk
@@ -79,7 +79,7 @@ def draw(scenes, num_samples=7, chunk=10, scale=1.0) -> metrics.Samples:
 
 
 @pytest.fixture(scope='module')
-def drawn(scenes) -> metrics.Samples:
+def drawn(scenes) -> sampling.Samples:
   return draw(scenes)
 
 

@@ -122,5 +122,5 @@ def test_foreign_and_missing_folders(tmp_path):
       function(tmp_path / 'thesis.tex')
   assert [p.name for p in tmp_path.iterdir()] == ['thesis.tex']
   (tmp_path / 'config.json').write_text('{"seed": ')
-  with pytest.raises(ValueError, match='config.json is not readable as JSON'):
+  with pytest.raises(ValueError, match='config.json cannot be read as JSON'):
     read_workdir(tmp_path)
