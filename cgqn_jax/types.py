@@ -34,6 +34,8 @@ class Batch(NamedTuple):
   target: Scene [B, T, ...];   target_mask: [B, T] bool, False is padding.
   weight: [B] float32; 0 for scenes that only fill up a last batch.
   example_id: [B] int32; names the scene and keys its noise.
+  hidden_side: [B] int32, the side of a die that only targets show; None in
+    training and for other scenes.
   """
 
   context: Scene
@@ -42,6 +44,7 @@ class Batch(NamedTuple):
   target_mask: Array
   weight: Array
   example_id: Array
+  hidden_side: Array | None = None
 
 
 class Normal(NamedTuple):

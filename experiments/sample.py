@@ -16,6 +16,7 @@ Around a sampled room (dice) in 48 views. The context, unless --context names
 views, is that of the tables: it shows every side of the cube but one.
 """
 
+from collections.abc import Sequence
 import sys
 
 from absl import flags
@@ -24,11 +25,14 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from cgqn_jax import cli, images
-from cgqn_jax.data import batches, sources
+from cgqn_jax.data import batches, protocols, sources
+from cgqn_jax.data.examples import Example
+from cgqn_jax.data.protocols import Views
+from cgqn_jax.evaluation.sampling import draw_all
 from cgqn_jax.models.sequential import Sequential, check_sequential
 from cgqn_jax.simulators import dice
 from cgqn_jax.training.workdir import load, parse_step
-from cgqn_jax.types import Batch, Scene
+from cgqn_jax.types import Scene
 
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Folder of a training, or of shipped weights.'
@@ -101,44 +105,17 @@ def outside_training(config: ConfigDict, context: list[int]) -> str | None:
   )
 
 
-def contexts(
-  config: ConfigDict, split: str, scenes: list[int]
-) -> list[list[int]]:
-  """The context of every scene: --context, or that of the tables."""
-  if _CONTEXT.value is not None:
+def choose_views(
+  config: ConfigDict, examples: Sequence[Example], queries: Sequence[int]
+) -> list[Views]:
+  """Context and queries of every scene: --context, or that of the tables."""
+  if _CONTEXT.value is None:
+    for_tables = protocols.for_config(config).for_tables
+    seen = [for_tables(config, example).context for example in examples]
+  else:
     given = cli.parse_frames(_CONTEXT.value, 'context', config.data.num_frames)
-    return [given] * len(scenes)
-  if config.data.protocol != 'hidden_side':
-    return [list(config.data.test_context)] * len(scenes)
-  rooms = batches.scenes(config, split, scenes)
-  return [batches.test_views(config, room).context.tolist() for room in rooms]
-
-
-def gather(
-  config: ConfigDict,
-  split: str,
-  scenes: list[int],
-  context: list[list[int]],
-  queries: list[int],
-) -> Batch:
-  """Those scenes with these contexts, and the queries as targets."""
-  frames, views = batches.whole_scenes(config, split, scenes)
-
-  def rows(index: list[list[int]]) -> Scene:
-    scene, frame = np.arange(len(scenes))[:, None], np.array(index, int)
-    return Scene(frames[scene, frame], views[scene, frame])
-
-  # One padded slot stands for an empty context.
-  seen = rows([its or [0] for its in context])
-  target = rows([queries] * len(scenes))
-  return Batch(
-    context=seen,
-    context_mask=np.full(seen.views.shape[:2], bool(context[0])),
-    target=target,
-    target_mask=np.ones(target.views.shape[:2], bool),
-    weight=np.ones(len(scenes), np.float32),
-    example_id=np.array(scenes, np.int32),
-  )
+    seen = [np.array(given, int)] * len(examples)
+  return [Views(context, np.array(queries, int)) for context in seen]
 
 
 def turntable(config: ConfigDict, split: str, scenes: list[int]) -> Scene:
@@ -176,10 +153,13 @@ def draw() -> None:
   scenes = cli.parse_frames(_SCENES.value, 'scenes', 10**9)
   if not scenes:
     raise ValueError('--scenes names no scene')
-  seen = contexts(config, _SPLIT.value, scenes)
+  source = sources.open_source(config, _SPLIT.value)
+  examples = batches.scenes(source, scenes)
+  views = choose_views(config, examples, queries)
+  seen = [chosen.context.tolist() for chosen in views]
   if warning := outside_training(config, seen[0]):
     print(warning, file=sys.stderr)
-  batch = gather(config, _SPLIT.value, scenes, seen, queries)
+  batch = batches.make_batch(source, examples, views)
   columns = [f'F{frame + 1}' for frame in queries]
   marked = np.array([np.isin(queries, its) for its in seen])
   if _TURNTABLE.value:
@@ -197,14 +177,8 @@ def draw() -> None:
       config.data.num_frames,
       queries=True,
     )
-  samples = jax.jit(model.sample, static_argnums=5)(
-    params,
-    jax.random.key(_SEED.value),
-    batch.context,
-    batch.context_mask,
-    batch.target.views,
-    _NUM_SAMPLES.value,
-    batch.example_id,
+  samples = draw_all(
+    model, params, jax.random.key(_SEED.value), batch, _NUM_SAMPLES.value
   )
   # Truth first, then its samples, scene by scene.
   rows = np.concatenate(
@@ -228,7 +202,7 @@ def draw() -> None:
     context=np.repeat(marked, len(names), axis=0),
     fps=_FPS.value or (12.0 if _TURNTABLE.value else 4.0),
     arrays={
-      'samples': np.asarray(samples),
+      'samples': samples,
       'truth': np.asarray(batch.target.frames),
       'views': np.asarray(batch.target.views),
       'queries': np.array([] if _TURNTABLE.value else queries),

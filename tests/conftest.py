@@ -44,6 +44,7 @@ jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 from cgqn_jax import config as config_lib  # noqa: E402
 from cgqn_jax.data import batches  # noqa: E402
+from cgqn_jax.data.sources import open_source  # noqa: E402
 from cgqn_jax.models.build import CGQN, JUMPY, build  # noqa: E402
 from cgqn_jax.training import update as update_lib  # noqa: E402
 from cgqn_jax.training.update import AXIS, TrainState  # noqa: E402
@@ -144,7 +145,7 @@ def update_once(make_params: Callable) -> Callable[[ConfigDict], Any]:
     params = make_params(model)
     opt_state = update_lib.make_optimizer(config).init(params)
     state = TrainState(np.zeros((), np.int32), params, opt_state, params)
-    batch = next(batches.training_batches(config))
+    batch = next(batches.training_batches(config, open_source(config, 'train')))
     update = jax.vmap(
       update_lib.make_update(model, config),
       axis_name=AXIS,

@@ -15,14 +15,13 @@ import numpy as np
 import optax
 
 from cgqn_jax.benchmark.flops import count_flops
-from cgqn_jax.comparison import runs, statistics
-from cgqn_jax.data import batches, sources
-from cgqn_jax.data.protocols import TEST_TARGETS
-from cgqn_jax.evaluation import metrics as metrics_lib
-from cgqn_jax.evaluation import videos
+from cgqn_jax.comparison import runs
+from cgqn_jax.data import batches
+from cgqn_jax.data.sources import open_source
+from cgqn_jax.evaluation import tasks
 from cgqn_jax.files import write_json
 from cgqn_jax.models import convolutions
-from cgqn_jax.models.build import build, pixel_variance
+from cgqn_jax.models.build import Model, build
 from cgqn_jax.training.metrics_log import read_metrics
 from cgqn_jax.training.workdir import read_workdir, restore
 from cgqn_jax.types import Params
@@ -35,7 +34,7 @@ def write(
 
   Args:
     workdir: of a finished training.
-    asked: as `experiment.asked` says it.
+    asked: as `runs.asked` says it.
     points: of the curve; checkpoints between them, saved when a machine was
       taken away, are passed over.
   """
@@ -46,12 +45,16 @@ def write(
   seconds = training_seconds(read_metrics(workdir), steps)
   # One model for all of them, so that its samples are compiled once.
   config = read_workdir(workdir)
-  model, protocol = build(config), _protocol(config, asked)
+  model, task = build(config), tasks.for_config(config)
+  source = open_source(config, asked['evaluation']['split'])
+  protocol = tasks.protocol(
+    config, source, last, asked['evaluation'] | asked['curve']
+  )
   rows = []
   for step, its in zip(steps, seconds, strict=True):
     print(f'{workdir.name}: scores of update {step:,} of {last:,}', flush=True)
     params = restore(model, workdir, step)
-    scores = _score(model, params, config, protocol)
+    scores = task.point(model, params, config, source, protocol)
     rows.append({'step': step, 'train_seconds': its} | scores)
   curve = {
     'num_steps': last,
@@ -94,9 +97,10 @@ def training_seconds(
   return np.interp(steps, ends, total).tolist()
 
 
-def flops_per_update(model: Any, config: ConfigDict) -> int:
+def flops_per_update(model: Model, config: ConfigDict) -> int:
   """Of loss and gradient for a batch, as `count_flops` counts them."""
-  batch = next(batches.validation_batches(config, 'validation', 1, 1))
+  source = open_source(config, 'validation')
+  batch = next(batches.validation_batches(config, source, 1, 1))
   step = jax.ShapeDtypeStruct((), 'int32')
   params = jax.eval_shape(model.init, jax.random.key(0))
 
@@ -106,57 +110,3 @@ def flops_per_update(model: Any, config: ConfigDict) -> int:
 
   with convolutions.plain_convolutions():
     return config.batch_size * count_flops(update, params, batch, step)
-
-
-def _protocol(config: ConfigDict, asked: Mapping[str, Any]) -> dict[str, Any]:
-  """Of the curve, as `evaluate.py` writes one of its numbers."""
-  tables, curve = asked['evaluation'], asked['curve']
-  there = len(sources.open_source(config, tables['split']))
-  rooms = config.data.protocol == 'hidden_side'
-  targets = config.data.num_targets
-  if rooms:
-    targets = TEST_TARGETS
-  else:
-    hidden = config.data.num_frames - len(config.data.test_context)
-    targets = min(targets, hidden)
-  variance = float(pixel_variance(config)(config.num_steps))
-  return {
-    'split': tables['split'],
-    'num_scenes': min(curve['num_scenes'], there),
-    'num_draws': curve['num_draws'],
-    'num_samples': None if rooms else curve['num_samples'],
-    'batch_size': tables['batch_size'],
-    'seed': tables['seed'],
-    'num_targets': targets,
-    'pixel_variance': variance,
-  }
-
-
-def _score(
-  model: Any, params: Params, config: ConfigDict, protocol: dict[str, Any]
-) -> dict[str, Any]:
-  """Bounds of rooms; of videos all that the tables say, in short."""
-  if config.data.protocol != 'hidden_side':
-    metrics = videos.evaluate(model, params, config, protocol).metrics
-    best = metrics_lib.best_of(protocol['num_samples'])
-    names = ['negative_elbo', 'kl', *(f'best_of_{n}' for n in best)]
-    return {name: metrics[name] for name in names}
-  # The noise of the tables: the last point differs by the draws alone.
-  key = jax.random.split(jax.random.key(protocol['seed']), 2)[1]
-  elbo, kl = [], []
-  split, num_scenes = protocol['split'], protocol['num_scenes']
-  for batch in batches.test_batches(
-    config, split, num_scenes, protocol['batch_size']
-  ):
-    variance, draws = protocol['pixel_variance'], protocol['num_draws']
-    its = metrics_lib.bounds(model, params, key, batch, variance, draws)
-    real = batch.weight > 0
-    elbo.append(its.elbo[real])
-    kl.append(its.kl[real])
-  elbo, kl = np.concatenate(elbo), np.concatenate(kl)
-  error = statistics.deviation(elbo)
-  return {
-    'negative_elbo': float(-elbo.mean()),
-    'negative_elbo_error': error and error / math.sqrt(len(elbo)),
-    'kl': float(kl.mean()),
-  }

@@ -12,7 +12,7 @@ import numpy as np
 from cgqn_jax.types import Array
 
 
-class Video(NamedTuple):
+class Example(NamedTuple):
   """One scene on the host.
 
   shown: a tree of arrays [N, ...], one row a frame: the frames themselves,
@@ -31,11 +31,13 @@ class Video(NamedTuple):
 
 
 class Source(Protocol):
-  """Random access to the videos of one split."""
+  """Random access to the scenes of one split."""
+
+  split: str
 
   def __len__(self) -> int: ...
 
-  def __getitem__(self, index: int) -> Video: ...
+  def __getitem__(self, index: int) -> Example: ...
 
   def to_frames(self, shown: Any, fixed: Any) -> Array:
     """Batched rows [B, N, ...] -> uint8 frames [B, N, H, W, 3]."""

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from cgqn_jax.data import examples
-from cgqn_jax.data.examples import Video
+from cgqn_jax.data.examples import Example
 from cgqn_jax.types import Array
 
 POSES = 'poses.csv'
@@ -41,6 +41,7 @@ class FolderSource:
   """
 
   def __init__(self, config: ConfigDict, split: str):
+    self.split = split
     folder = pathlib.Path(config.data.path).expanduser() / split
     if not config.data.path or not folder.is_dir():
       raise ValueError(
@@ -61,7 +62,7 @@ class FolderSource:
   def __len__(self) -> int:
     return len(self._paths)
 
-  def __getitem__(self, index: int) -> Video:
+  def __getitem__(self, index: int) -> Example:
     path, wanted = self._paths[index], self._config.data.num_frames
     read = read_npz if path.suffix == '.npz' else read_images
     frames, views = read(path, wanted)
@@ -79,7 +80,7 @@ class FolderSource:
     if cameras and views.ndim == 2 and views.shape[1] == _POSE:
       views = examples.cameras(views)
     examples.check_views(self._config, views, path)
-    return Video(frames, (), views.astype(np.float32), index)
+    return Example(frames, (), views.astype(np.float32), index)
 
   def to_frames(self, shown: Any, fixed: Any) -> Array:
     del fixed

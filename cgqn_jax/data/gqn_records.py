@@ -17,7 +17,7 @@ from PIL import Image
 from tensorflow_datasets.proto import tf_example_generated_pb2 as protos
 
 from cgqn_jax.data import tfrecords
-from cgqn_jax.data.examples import Video, cameras, check_frames, check_views
+from cgqn_jax.data.examples import Example, cameras, check_frames, check_views
 from cgqn_jax.types import Array
 
 # Scenes at the end of train that are held out for validation, if that is no
@@ -37,6 +37,7 @@ class GqnSource:
   """
 
   def __init__(self, config: ConfigDict, split: str):
+    self.split = split
     name = 'test' if split == 'test' else 'train'
     folder = pathlib.Path(config.data.path).expanduser() / name
     if not config.data.path or not folder.is_dir():
@@ -69,7 +70,7 @@ class GqnSource:
   def __len__(self) -> int:
     return self._length
 
-  def __getitem__(self, index: int) -> Video:
+  def __getitem__(self, index: int) -> Example:
     scene = self._first + index
     file = int(np.searchsorted(self._ends, scene, side='right'))
     record = scene - int(self._ends[file]) + len(self._offsets[file])
@@ -91,7 +92,7 @@ class GqnSource:
     views = cameras(poses[:wanted])
     check_frames(self._config, frames.shape, where)
     check_views(self._config, views, where)
-    return Video(frames, (), views, index)
+    return Example(frames, (), views, index)
 
   def to_frames(self, shown: Any, fixed: Any) -> Array:
     del fixed

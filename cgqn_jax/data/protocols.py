@@ -1,13 +1,21 @@
-"""Which views of a dice room are context and which targets (section 4.2).
+"""What of a scene is context and what is target (paper, section 4).
 
-One of the four sides of the cube is hidden: no context view shows a pixel of
-it, the targets do. What is on it can only be sampled, and must then be the
-same in all targets.
+config.data.protocol names one of PROTOCOLS:
+
+* 'frames', of videos: some of the first frames are context, any are targets.
+* 'sequence', of videos: the first frames, then all others, in order.
+* 'hidden_side', of dice (section 4.2): one of the four sides of the cube is
+  hidden. No context view shows a pixel of it, the targets do. What is on it can
+  only be sampled, and must then be the same in all targets.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+from ml_collections import ConfigDict
 import numpy as np
+
+from cgqn_jax.data.examples import Example
 
 SIDES = 4  # of the six faces, those that are neither top nor bottom
 # The tables: five views that show the other sides, three of the hidden one.
@@ -18,11 +26,168 @@ _SHOWN = 150
 
 
 class Views(NamedTuple):
-  """The hidden side, and the indices of the views."""
+  """Indices of the context and target frames of a scene.
 
-  side: int
+  hidden_side: of a die, 0 to 3; None where no side is hidden.
+  """
+
   context: np.ndarray
   targets: np.ndarray
+  hidden_side: int | None = None
+
+
+class Protocol(NamedTuple):
+  """One way to divide scenes into context and targets.
+
+  task: what kind of scenes they are; `evaluation.tasks` has how each is judged.
+  check: check(config) raises a ValueError for numbers that do not fit.
+  for_training: for_training(config, example, rng) -> Views.
+  for_tables: for_tables(config, example) -> Views, the same in every run.
+  """
+
+  task: str
+  check: Callable[[ConfigDict], None]
+  for_training: Callable[[ConfigDict, Example, np.random.Generator], Views]
+  for_tables: Callable[[ConfigDict, Example], Views]
+
+
+def for_config(config: ConfigDict) -> Protocol:
+  """The protocol of a config; ValueError for one that there is not."""
+  name = config.data.protocol
+  if name not in PROTOCOLS:
+    *others, last = map(repr, PROTOCOLS)
+    raise ValueError(
+      f'data.protocol is {name!r}; it must be {", ".join(others)} or {last}'
+    )
+  return PROTOCOLS[name]
+
+
+def check(config: ConfigDict) -> None:
+  """ValueError unless the numbers of context and target frames fit."""
+  protocol, data = for_config(config), config.data
+  if data.workers < 0:
+    raise ValueError(
+      f'data.workers is {data.workers}; it must be 0, for a thread, or the '
+      'number of processes that read'
+    )
+  if not 1 <= data.num_targets <= data.num_frames:
+    raise ValueError(
+      f'data.num_targets is {data.num_targets}; it must be 1 to '
+      f'{data.num_frames}, the frames of a scene'
+    )
+  protocol.check(config)
+
+
+def _check_frames(config: ConfigDict) -> None:
+  data = config.data
+  last = data.num_frames - 1
+  for frame in data.test_context:
+    if not 0 <= frame <= last:
+      raise ValueError(
+        f'data.test_context has frame {frame}; the video has 0 to {last}'
+      )
+  if len(set(data.test_context)) != len(data.test_context):
+    raise ValueError(
+      f'data.test_context is {data.test_context}; it names a frame twice'
+    )
+  if len(data.test_context) > last:
+    raise ValueError(
+      f'data.test_context names all {data.num_frames} frames; leave some to '
+      'predict'
+    )
+  if not 0 <= data.min_context <= min(data.max_context, data.context_window):
+    raise ValueError(
+      f'data.min_context is {data.min_context}; it must be 0 to '
+      f'{min(data.max_context, data.context_window)}, for data.max_context is '
+      f'{data.max_context} and data.context_window {data.context_window}'
+    )
+  for field in ('max_context', 'context_window'):
+    if data[field] > data.num_frames:
+      raise ValueError(
+        f'data.{field} is {data[field]}; the video has {data.num_frames} frames'
+      )
+
+
+def _check_sequence(config: ConfigDict) -> None:
+  _check_frames(config)
+  data = config.data
+  first = data.max_context
+  if tuple(data.test_context) != tuple(range(first)) or (
+    first + data.num_targets != data.num_frames
+  ):
+    raise ValueError(
+      f"data.protocol is 'sequence', with data.max_context {first}: "
+      f'data.test_context is {tuple(data.test_context)} and must be the '
+      f'frames 0 to {first - 1}; data.num_targets is {data.num_targets} and '
+      f'must be {data.num_frames - first}, all others'
+    )
+
+
+def _check_sides(config: ConfigDict) -> None:
+  data = config.data
+  if config.dataset != 'dice' or data.source not in ('tfds', 'simulator'):
+    raise ValueError(
+      f"data.protocol is 'hidden_side', and {config.dataset} from "
+      f'{data.source!r} does not say which sides a view shows; that is known '
+      "of dice from 'tfds' or 'simulator': use data.protocol 'frames'"
+    )
+  if not 1 <= data.min_context <= data.max_context < data.num_frames:
+    raise ValueError(
+      f'data.min_context {data.min_context} and data.max_context '
+      f'{data.max_context} must not decrease, from 1 to '
+      f'{data.num_frames - 1}'
+    )
+
+
+def _some_frames(
+  config: ConfigDict, example: Example, rng: np.random.Generator
+) -> Views:
+  """Context from the first frames, or from any; targets from all."""
+  del example
+  data = config.data
+  if rng.random() < data.any_context_share:
+    least, window = 0, data.num_frames
+  else:
+    least, window = data.min_context, data.context_window
+  size = int(rng.integers(least, min(data.max_context, window) + 1))
+  context = rng.permutation(window)[:size]
+  return Views(context, rng.permutation(data.num_frames)[: data.num_targets])
+
+
+def _in_order(
+  config: ConfigDict, example: Example, rng: np.random.Generator
+) -> Views:
+  del example, rng
+  order, first = np.arange(config.data.num_frames), config.data.max_context
+  return Views(order[:first], order[first:])
+
+
+def _all_others(config: ConfigDict, example: Example) -> Views:
+  """config.data.test_context, and all other frames in order."""
+  del example
+  context = np.array(config.data.test_context, int)
+  return Views(
+    context, np.setdiff1d(np.arange(config.data.num_frames), context)
+  )
+
+
+def _a_side(
+  config: ConfigDict, example: Example, rng: np.random.Generator
+) -> Views:
+  data = config.data
+  return side_for_training(
+    example.face_pixels,
+    data.frame_size,
+    rng,
+    (data.min_context, data.max_context),
+    data.num_targets,
+  )
+
+
+def _the_side(config: ConfigDict, example: Example) -> Views:
+  return side_for_tables(
+    example.face_pixels, config.data.frame_size, example.example_id
+  )
 
 
 def shows(face_pixels: np.ndarray, frame_size: int) -> np.ndarray:
@@ -30,7 +195,7 @@ def shows(face_pixels: np.ndarray, frame_size: int) -> np.ndarray:
   return face_pixels[:, :SIDES] >= _SHOWN * (frame_size / 64) ** 2
 
 
-def for_training(
+def side_for_training(
   face_pixels: np.ndarray,
   frame_size: int,
   rng: np.random.Generator,
@@ -52,17 +217,17 @@ def for_training(
   shown, absent = shows(face_pixels, frame_size), face_pixels[:, :SIDES] == 0
   least, greatest = context
   possible = shown.any(0) & (absent.sum(0) >= least)
-  side = int(rng.choice(_checked(possible)))
+  side = int(rng.choice(_hideable(possible)))
   unseen = rng.permutation(np.flatnonzero(absent[:, side]))
   size = rng.integers(least, min(greatest, len(unseen)) + 1)
   first = rng.choice(np.flatnonzero(shown[:, side]))
   others = np.setdiff1d(np.arange(len(face_pixels)), [first])
   count = rng.integers(max_targets)
   targets = np.append(first, rng.permutation(others)[:count])
-  return Views(side, unseen[:size], targets)
+  return Views(unseen[:size], targets, side)
 
 
-def for_tables(
+def side_for_tables(
   face_pixels: np.ndarray, frame_size: int, example_id: int
 ) -> Views:
   """The same views of this example in every run.
@@ -80,7 +245,7 @@ def for_tables(
   for side in range(SIDES):
     seen = shown[absent[:, side]].any(0)
     possible[side] &= np.delete(seen, side).all()
-  side = int(rng.choice(_checked(possible)))
+  side = int(rng.choice(_hideable(possible)))
   unseen = rng.permutation(np.flatnonzero(absent[:, side]))
   # The first view that shows it well, for each of the others.
   needed = {
@@ -91,13 +256,20 @@ def for_tables(
   rest = [view for view in unseen if view not in needed]
   context = sorted(needed) + rest[: TEST_CONTEXT - len(needed)]
   targets = rng.permutation(np.flatnonzero(shown[:, side]))[:TEST_TARGETS]
-  return Views(side, np.array(context, int), targets)
+  return Views(np.array(context, int), targets, side)
 
 
-def _checked(possible: np.ndarray) -> np.ndarray:
+def _hideable(possible: np.ndarray) -> np.ndarray:
   if not possible.any():
     raise ValueError(
       'no side of the cube in this scene can be hidden: the views must show '
       'one that enough others do not'
     )
   return np.flatnonzero(possible)
+
+
+PROTOCOLS = {
+  'frames': Protocol('videos', _check_frames, _some_frames, _all_others),
+  'sequence': Protocol('videos', _check_sequence, _in_order, _all_others),
+  'hidden_side': Protocol('dice', _check_sides, _a_side, _the_side),
+}

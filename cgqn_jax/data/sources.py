@@ -1,7 +1,7 @@
 """Where scenes come from: a prepared dataset, a simulator, files of others.
 
 A source is random-access and knows nothing of context or target. Its element
-is a `Video`: what is shown frame by frame, and how `to_frames` makes pixels
+is a `Example`: what is shown frame by frame, and how `to_frames` makes pixels
 of it once the frames that a batch needs have been picked.
 """
 
@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from cgqn_jax.data.examples import (
+  Example,
   Source,
-  Video,
   check_frames,
   check_views,
   timestamps,
@@ -85,6 +85,7 @@ class TfdsSource:
   """A split of a dataset that `datasets/build.py` has prepared."""
 
   def __init__(self, config: ConfigDict, split: str):
+    self.split = split
     path = dataset_path(config)
     build = (
       f'python datasets/build.py {config.dataset} '
@@ -116,11 +117,11 @@ class TfdsSource:
   def __len__(self) -> int:
     return len(self._records)
 
-  def __getitem__(self, index: int) -> Video:
+  def __getitem__(self, index: int) -> Example:
     record = self._records[index]
     example_id = int(record['example_id'])
     pixels = record.get('face_pixels')
-    return Video(record['frames'], (), _views(record), example_id, pixels)
+    return Example(record['frames'], (), _views(record), example_id, pixels)
 
   def to_frames(self, shown: Any, fixed: Any) -> Array:
     del fixed
@@ -138,7 +139,7 @@ class NarrativeStream:
   """The same videos, sampled by id and drawn on the device."""
 
   def __init__(self, config: ConfigDict, split: str):
-    self._name, self._split = config.data.config, split
+    self._name, self.split = config.data.config, split
     self._frame_size = config.data.frame_size
     self._length = 256 if config.data.tiny else STREAM[split]
     if self._name not in narratives.NARRATIVES:
@@ -153,12 +154,12 @@ class NarrativeStream:
   def __len__(self) -> int:
     return self._length
 
-  def __getitem__(self, index: int) -> Video:
-    story = narratives.sample(self._name, self._split, index)
+  def __getitem__(self, index: int) -> Example:
+    story = narratives.sample(self._name, self.split, index)
     shown = {'positions': story.positions, 'color': story.color}
     fixed = {k: v for k, v in story._asdict().items() if k not in shown}
     views = timestamps(len(story.positions))
-    return Video(shown, fixed, views, index)
+    return Example(shown, fixed, views, index)
 
   def to_frames(self, shown: Any, fixed: Any) -> Array:
     story = narratives.Story(**shown, **fixed)
@@ -175,7 +176,7 @@ class DiceStream:
   """The same rooms; only the views that a batch needs are drawn."""
 
   def __init__(self, config: ConfigDict, split: str):
-    self._split, self._frame_size = split, config.data.frame_size
+    self.split, self._frame_size = split, config.data.frame_size
     self._length = 256 if config.data.tiny else STREAM[split]
     if config.data.config not in dice.STYLES:
       raise ValueError(
@@ -191,11 +192,11 @@ class DiceStream:
   def __len__(self) -> int:
     return self._length
 
-  def __getitem__(self, index: int) -> Video:
-    room = dice.sample(self._split, index, style=self._style)
+  def __getitem__(self, index: int) -> Example:
+    room = dice.sample(self.split, index, style=self._style)
     fixed = {k: v for k, v in room._asdict().items() if k != 'cameras'}
     pixels = dice.face_pixels(room, self._frame_size, self._supersampling)
-    return Video(
+    return Example(
       room.cameras, fixed, room.cameras, index, np.asarray(pixels, np.uint16)
     )
 

@@ -14,8 +14,10 @@ import tqdm
 
 from cgqn_jax import images
 from cgqn_jax.data import batches, protocols, sources
+from cgqn_jax.data.examples import Source
 from cgqn_jax.evaluation import dice_judge, sampling
 from cgqn_jax.evaluation import metrics as metrics_lib
+from cgqn_jax.models.build import Model
 from cgqn_jax.simulators import dice
 from cgqn_jax.types import Array, Batch, Params
 
@@ -24,8 +26,32 @@ _SHOWN = 4  # scenes on the sheet, and samples of each
 _UNTRAINED_SCENES = 20
 
 
+def judged(config: ConfigDict) -> dict[str, Any]:
+  """The part of a protocol that says which views are judged, and how."""
+  del config
+  hidden = protocols.TEST_TARGETS
+  return {
+    'context': f'{protocols.TEST_CONTEXT} views of three sides',
+    'hidden_frames': hidden,
+    'num_targets': hidden,
+    'read_variance': dice_judge.READ_VARIANCE,
+  }
+
+
+def see(config: ConfigDict, frames: list[int]) -> None:
+  """Always a ValueError: which views are context is the simulator's choice."""
+  del config, frames
+  raise ValueError(
+    '--context is of videos; the context of dice shows three sides of four'
+  )
+
+
 def evaluate(
-  model: Any, params: Params, config: ConfigDict, protocol: dict[str, Any]
+  model: Model,
+  params: Params,
+  config: ConfigDict,
+  source: Source,
+  protocol: dict[str, Any],
 ) -> metrics_lib.Scores:
   """All scores of dice.
 
@@ -42,11 +68,9 @@ def evaluate(
   rows, ids, shown = [], [], []
   num_scenes, size = protocol['num_scenes'], protocol['batch_size']
   bar = tqdm.tqdm(total=num_scenes, desc='dice', unit=' scenes')
-  for batch in batches.test_batches(
-    config, protocol['split'], num_scenes, size
-  ):
+  for batch in batches.test_batches(config, source, num_scenes, size):
     batch = jax.tree.map(np.asarray, batch)
-    renders = possible_targets(config, protocol['split'], batch)
+    renders = possible_targets(config, source.split, batch)
     samples = sampling.draw_all(
       model, params, keys[0], batch, protocol['num_samples']
     )
@@ -66,8 +90,35 @@ def evaluate(
   bar.close()
   per_scene = {'example_id': np.array(ids)} | metrics_lib.columns(rows)
   metrics = _summary(per_scene, config, protocol)
-  metrics |= untrained(model, keys[1], config, protocol)
+  metrics |= untrained(model, keys[1], config, source, protocol)
   return metrics_lib.Scores(metrics, _sheet(shown), per_scene)
+
+
+def point(
+  model: Model,
+  params: Params,
+  config: ConfigDict,
+  source: Source,
+  protocol: dict[str, Any],
+) -> dict[str, Any]:
+  """Of a checkpoint, what a curve over training shows: bounds alone."""
+  # The noise of the tables: the last point differs by the draws alone.
+  key = jax.random.split(jax.random.key(protocol['seed']), 2)[1]
+  num_scenes, size = protocol['num_scenes'], protocol['batch_size']
+  rows = []
+  for batch in batches.test_batches(config, source, num_scenes, size):
+    bounds = metrics_lib.bounds(
+      model, params, key, batch, protocol['pixel_variance'],
+      protocol['num_draws'],
+    )  # fmt: skip
+    rows.append(np.stack([bounds.elbo, bounds.kl])[:, batch.weight > 0])
+  elbo, kl = np.concatenate(rows, axis=1)
+  error = elbo.std(ddof=1) / np.sqrt(len(elbo)) if len(elbo) > 1 else None
+  return {
+    'negative_elbo': float(-elbo.mean()),
+    'negative_elbo_error': None if error is None else float(error),
+    'kl': float(kl.mean()),
+  }
 
 
 def possible_targets(
@@ -78,7 +129,7 @@ def possible_targets(
     split,
     batch.example_id,
     batch.target.views,
-    batches.hidden_sides(config, split, batch.example_id),
+    batch.hidden_side,
     config.data.frame_size,
     sources.supersampling(config),
     dice.STYLES[config.data.config],
@@ -86,7 +137,7 @@ def possible_targets(
 
 
 def _bounds(
-  model: Any, params: Params, key: Array, batch: Batch, protocol: dict
+  model: Model, params: Params, key: Array, batch: Batch, protocol: dict
 ) -> dict[str, np.ndarray]:
   """Bounds over all targets of each scene, and the KLs of one and of all."""
   draws = protocol['num_draws']
@@ -104,7 +155,11 @@ def _bounds(
 
 
 def untrained(
-  model: Any, key: Array, config: ConfigDict, protocol: dict[str, Any]
+  model: Model,
+  key: Array,
+  config: ConfigDict,
+  source: Source,
+  protocol: dict[str, Any],
 ) -> dict[str, float | None]:
   """KL_1, KL_3 and their ratio of the weights that training started from.
 
@@ -115,7 +170,7 @@ def untrained(
   count = min(_UNTRAINED_SCENES, protocol['num_scenes'])
   size, draws = protocol['batch_size'], protocol['num_draws']
   rows = []
-  for batch in batches.test_batches(config, protocol['split'], count, size):
+  for batch in batches.test_batches(config, source, count, size):
     one = metrics_lib.divergence_of_one(model, params, key, batch, draws)
     its = metrics_lib.bounds(model, params, key, batch, 1.0, draws)
     real = np.asarray(batch.weight) > 0

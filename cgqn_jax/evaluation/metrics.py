@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
+from cgqn_jax.models.build import Model
 from cgqn_jax.types import Array, Batch, Elbo, Params, to_unit
 
 BEST_OF = (1, 3, 6, 10, 30, 100)
@@ -109,7 +110,7 @@ class Bounds(NamedTuple):
 
 
 def bounds(
-  model: Any,
+  model: Model,
   params: Params,
   key: Array,
   batch: Batch,
@@ -139,7 +140,7 @@ def bounds(
 
 @functools.partial(jax.jit, static_argnames='model')
 def _elbo(
-  model: Any,
+  model: Model,
   params: Params,
   key: Array,
   batch: Batch,
@@ -160,7 +161,7 @@ def bits_per_dimension(nats: float, dimensions: int) -> float:
 
 
 def divergence_of_one(
-  model: Any, params: Params, key: Array, batch: Batch, num_draws: int
+  model: Model, params: Params, key: Array, batch: Batch, num_draws: int
 ) -> np.ndarray:
   """KL_1 of each scene, [B]: the posterior sees the first target alone.
 

@@ -11,7 +11,9 @@ import numpy as np
 
 from cgqn_jax import images
 from cgqn_jax.data import batches
-from cgqn_jax.evaluation.sampling import draw_samples
+from cgqn_jax.data.sources import open_source
+from cgqn_jax.evaluation.sampling import draw_all, draw_samples
+from cgqn_jax.models.build import Model
 from cgqn_jax.types import Params
 
 _PICTURED = 6  # scenes in the strips
@@ -21,19 +23,15 @@ _SAMPLED = 32  # scenes of the best of n
 class Validation:
   """Validation loss at the final pixel-variance, best of n, and strips."""
 
-  def __init__(self, model: Any, config: ConfigDict):
+  def __init__(self, model: Model, config: ConfigDict):
     self._config, self._model = config, model
+    self._source = open_source(config, 'validation')
     # The variance of the schedule's end, so that the curve shows learning
     # and not the schedule.
     self._loss = jax.jit(
       lambda params, key, batch: model.loss(
         params, key, batch, config.num_steps
       )[1]
-    )
-    self._sample = jax.jit(
-      lambda params, key, batch: model.sample(
-        params, key, batch.context, batch.context_mask, batch.target.views, 2
-      )
     )
     self._reconstruct = jax.jit(model.reconstruct)
 
@@ -43,7 +41,7 @@ class Validation:
     batch_size = min(config.batch_size, config.validation_scenes)
     rows, weights = [], []
     for batch in batches.validation_batches(
-      config, 'validation', config.validation_scenes, batch_size
+      config, self._source, config.validation_scenes, batch_size
     ):
       rows.append(jax.device_get(self._loss(params, key, batch)))
       weights.append(np.sum(batch.weight))
@@ -61,7 +59,7 @@ class Validation:
       return {}
     scenes = min(_SAMPLED, config.validation_scenes)
     least, mean, weights = [], [], []
-    for batch in batches.test_batches(config, 'validation', scenes, 8):
+    for batch in batches.test_batches(config, self._source, scenes, 8):
       targets = batch.target.frames
       nothing = np.zeros((len(targets), 0, *targets.shape[1:]), np.uint8)
       drawn = draw_samples(
@@ -84,7 +82,7 @@ class Validation:
     """
     key = jax.random.key(seed)
     batch = next(
-      batches.test_batches(self._config, 'validation', _PICTURED, _PICTURED)
+      batches.test_batches(self._config, self._source, _PICTURED, _PICTURED)
     )
     hidden = batch.target.views.shape[1]
     # The posterior sees as many targets as in training, and draws them all.
@@ -95,7 +93,7 @@ class Validation:
     every = slice(None, None, max(1, hidden // 8))
     rows = [images.to_uint8(batch.target.frames)]
     rows.append(images.to_uint8(self._reconstruct(params, key, few)))
-    rows.extend(images.to_uint8(self._sample(params, key, batch)))
+    rows.extend(images.to_uint8(draw_all(self._model, params, key, batch, 2)))
     frames = np.stack(rows, axis=1)[:, :, every]
     labels = ['truth', 'posterior', 'prior 1', 'prior 2'] * len(frames)
     return images.sheet(frames.reshape((-1, *frames.shape[2:])), labels)

@@ -15,25 +15,68 @@ import tqdm
 
 from cgqn_jax import images
 from cgqn_jax.data import batches as batches_lib
+from cgqn_jax.data import protocols
+from cgqn_jax.data.examples import Source
+from cgqn_jax.data.protocols import Views
 from cgqn_jax.evaluation import metrics as metrics_lib
 from cgqn_jax.evaluation import narrative_judge, sampling
+from cgqn_jax.models.build import Model
+from cgqn_jax.models.sequential import check_sequential
 from cgqn_jax.simulators.narratives import NARRATIVES
+from cgqn_jax.types import Array, Batch, Params
 
 _SHOWN = 4  # scenes on the sheet
 
 
+def judged(config: ConfigDict) -> dict[str, Any]:
+  """The part of a protocol that says which frames are judged, and how."""
+  hidden = config.data.num_frames - len(config.data.test_context)
+  why = unjudged(config)
+  return {
+    'context': list(config.data.test_context),
+    'hidden_frames': hidden,
+    'num_targets': min(config.data.num_targets, hidden),
+    'unjudged': why,
+    # Evaluations by another limit are made again.
+    'valid_below': None if why else narrative_judge.VALID_BELOW,
+  }
+
+
+def see(config: ConfigDict, frames: list[int]) -> None:
+  """Makes these frames the context; ValueError if the model cannot."""
+  data = config.data
+  data.test_context = tuple(frames)
+  if data.protocol == 'sequence':
+    times = np.array(frames).reshape((1, -1, 1)) / (data.num_frames - 1)
+    check_sequential(times, times, data.num_frames, queries=True)
+    if len(frames) > data.max_context:
+      raise ValueError(
+        f'--context names {len(frames)} frames; {config.model.name} was '
+        f'trained on {data.max_context} and reads no more'
+      )
+    data.max_context = len(frames)
+    data.num_targets = data.num_frames - len(frames)
+  protocols.check(config)
+
+
 def evaluate(
-  model: Any, params: Any, config: ConfigDict, protocol: dict[str, Any]
+  model: Model,
+  params: Params,
+  config: ConfigDict,
+  source: Source,
+  protocol: dict[str, Any],
 ) -> metrics_lib.Scores:
   """All scores of videos."""
   keys = jax.random.split(jax.random.key(protocol['seed']), 2)
-  rows, errors, ids = _score_samples(model, params, config, protocol, keys[0])
-  sheet = _sheet(model, params, config, protocol, keys[0])
+  rows, errors, ids = _score_samples(
+    model, params, config, source, protocol, keys[0]
+  )
+  sheet = _sheet(model, params, config, source, protocol, keys[0])
   metrics = _average(rows)
   best = [its[its.mean(-1).argmin()] for its in errors]
   metrics['mse_by_frame'] = np.mean(best, 0).tolist()
   metrics['mean_mse_by_frame'] = np.mean(errors, (0, 1)).tolist()
-  bounds = _score_bounds(model, params, config, protocol, keys[1])
+  bounds = _score_bounds(model, params, config, source, protocol, keys[1])
   metrics |= _summary_of_bounds(bounds, config, protocol)
   return metrics_lib.Scores(
     metrics,
@@ -42,6 +85,20 @@ def evaluate(
     | metrics_lib.columns(rows)
     | bounds,
   )
+
+
+def point(
+  model: Model,
+  params: Params,
+  config: ConfigDict,
+  source: Source,
+  protocol: dict[str, Any],
+) -> dict[str, Any]:
+  """Of a checkpoint, what a curve over training shows."""
+  metrics = evaluate(model, params, config, source, protocol).metrics
+  best = metrics_lib.best_of(protocol['num_samples'])
+  names = ['negative_elbo', 'kl', *(f'best_of_{n}' for n in best)]
+  return {name: metrics[name] for name in names}
 
 
 def unjudged(config: ConfigDict) -> str | None:
@@ -63,7 +120,7 @@ def unjudged(config: ConfigDict) -> str | None:
 
 
 def _futures(
-  config: ConfigDict, split: str, batch: Any
+  config: ConfigDict, split: str, batch: Batch
 ) -> tuple[np.ndarray, np.ndarray]:
   """[B, F, T, H, W, 3] and counts [B]; F is 0 where none can be counted."""
   if unjudged(config):
@@ -84,16 +141,21 @@ def _futures(
 
 
 def _score_samples(
-  model: Any, params: Any, config: ConfigDict, protocol: dict, key: Any
+  model: Model,
+  params: Params,
+  config: ConfigDict,
+  source: Source,
+  protocol: dict[str, Any],
+  key: Array,
 ) -> tuple[list[dict[str, Any]], list[np.ndarray], list[int]]:
   """Of each scene: scores, errors [S, T] of its samples, its example id."""
   rows, errors, ids = [], [], []
   num_scenes, size = protocol['num_scenes'], protocol['batch_size']
-  split, num_samples = protocol['split'], protocol['num_samples']
-  batches = batches_lib.test_batches(config, split, num_scenes, size)
+  num_samples = protocol['num_samples']
+  batches = batches_lib.test_batches(config, source, num_scenes, size)
   bar = tqdm.tqdm(total=num_scenes, desc='samples', unit=' scenes')
   for batch in batches:
-    futures, counts = _futures(config, split, batch)
+    futures, counts = _futures(config, source.split, batch)
     drawn = sampling.draw_samples(
       model, params, key, batch, futures, num_samples
     )
@@ -132,7 +194,7 @@ def _sample_scores(
   }
 
 
-def _copies(config: ConfigDict, batch: Any, b: int) -> dict[str, float]:
+def _copies(config: ConfigDict, batch: Batch, b: int) -> dict[str, float]:
   """MSE of repeating frames seen: the latest, or for each its nearest in time.
 
   Of two that are equally near, the earlier; of an empty context, nothing.
@@ -153,14 +215,19 @@ def _copies(config: ConfigDict, batch: Any, b: int) -> dict[str, float]:
 
 
 def _score_bounds(
-  model: Any, params: Any, config: ConfigDict, protocol: dict, key: Any
+  model: Model,
+  params: Params,
+  config: ConfigDict,
+  source: Source,
+  protocol: dict[str, Any],
+  key: Array,
 ) -> dict[str, np.ndarray]:
   """Bounds over num_targets hidden frames at the schedule's final variance."""
   variance = protocol['pixel_variance']
   num_targets, size = protocol['num_targets'], protocol['batch_size']
   rows = []
   batches = batches_lib.test_batches(
-    config, protocol['split'], protocol['num_scenes'], size, num_targets
+    config, source, protocol['num_scenes'], size, num_targets
   )
   bar = tqdm.tqdm(total=protocol['num_scenes'], desc='bounds', unit=' scenes')
   for batch in batches:
@@ -193,29 +260,27 @@ def _summary_of_bounds(
 
 
 def _sheet(
-  model: Any, params: Any, config: ConfigDict, protocol: dict, key: Any
+  model: Model,
+  params: Params,
+  config: ConfigDict,
+  source: Source,
+  protocol: dict[str, Any],
+  key: Array,
 ) -> np.ndarray:
   """Truth and samples of a few scenes."""
   count = min(_SHOWN, protocol['num_scenes'])
-  split = protocol['split']
-  batch = next(batches_lib.test_batches(config, split, count, count))
-  whole = batches_lib.whole_scenes(config, split, range(count))
-  samples = np.asarray(
-    jax.jit(model.sample, static_argnums=5)(
-      params,
-      key,
-      batch.context,
-      batch.context_mask,
-      whole.views,
-      3,
-      batch.example_id,
-    )
+  examples = batches_lib.scenes(source, range(count))
+  every = np.arange(config.data.num_frames)
+  context = np.array(config.data.test_context, int)
+  batch = batches_lib.make_batch(
+    source, examples, [Views(context, every)] * count
   )
-  shown = np.linspace(0, whole.views.shape[1] - 1, 11).round().astype(int)
+  samples = sampling.draw_all(model, params, key, batch, 3)
+  shown = np.linspace(0, len(every) - 1, 11).round().astype(int)
   rows, labels = [], []
   for b in range(count):
     rows += [
-      images.to_uint8(whole.frames[b]),
+      images.to_uint8(batch.target.frames[b]),
       *images.to_uint8(samples)[:, b],
     ]
     labels += [f'scene {b}: truth', 'sample 1', 'sample 2', 'sample 3']

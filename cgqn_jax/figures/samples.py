@@ -5,17 +5,21 @@ Paper, figures 3, 4 and 7: several models asked the same about the same scenes.
 
 from collections.abc import Mapping, Sequence
 import pathlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from cgqn_jax.data import batches, sources
+from cgqn_jax.data import batches, protocols, sources
+from cgqn_jax.data.protocols import Views
+from cgqn_jax.data.sources import open_source
 from cgqn_jax.evaluation import dice_judge
+from cgqn_jax.evaluation.sampling import draw_all
+from cgqn_jax.models.build import Model
 from cgqn_jax.simulators import dice
 from cgqn_jax.training import workdir as workdir_lib
-from cgqn_jax.types import Scene
+from cgqn_jax.types import Params
 
 
 class RoomFigure(NamedTuple):
@@ -39,7 +43,7 @@ class RoomFigure(NamedTuple):
   label: str
 
 
-Loaded = tuple[Any, Any, ConfigDict]  # of `workdir.load`
+Loaded = tuple[Model, Params, ConfigDict]  # of `workdir.load`
 
 
 def load(
@@ -68,28 +72,6 @@ def _dataset(config: ConfigDict) -> str:
   return f'{config.dataset}/{config.data.config} at {size}x{size}'
 
 
-def draw(
-  loaded: Loaded,
-  context: Scene,
-  views: np.ndarray,
-  example_ids: Sequence[int],
-  num_samples: int,
-  seed: int,
-) -> np.ndarray:
-  """Samples of the views [B, T, V], clipped: [S, B, T, H, W, 3]."""
-  model, params, _ = loaded
-  frames = jax.jit(model.sample, static_argnums=5)(
-    params,
-    jax.random.key(seed),
-    context,
-    np.ones(context.views.shape[:2], bool),
-    views,
-    num_samples,
-    np.array(example_ids, np.int32),
-  )
-  return np.clip(np.asarray(frames), 0, 1)
-
-
 def rooms(
   loaded: Mapping[str, Loaded],
   split: str,
@@ -110,24 +92,23 @@ def rooms(
       f'{", ".join(dice.STYLES)} and not {config.data.config!r}'
     )
   style = dice.STYLES[config.data.config]
-  videos = batches.scenes(config, split, indices)
-  chosen = [batches.test_views(config, video) for video in videos]
-  whole = batches.whole_scenes(config, split, indices)
-  scene = np.arange(len(videos))[:, None]
-  seen = scene, np.stack([views.context for views in chosen])
-  asked = scene, np.stack([views.targets for views in chosen])
-  context = Scene(whole.frames[seen], whole.views[seen])
-  ids = [int(video.example_id) for video in videos]
-  sides = np.array([views.side for views in chosen])
-  cameras = whole.views[asked]
+  source, protocol = open_source(config, split), protocols.for_config(config)
+  examples = batches.scenes(source, indices)
+  batch = batches.make_batch(
+    source,
+    examples,
+    [protocol.for_tables(config, example) for example in examples],
+  )
+  ids = batch.example_id.tolist()
+  context, target, sides = batch.context, batch.target, batch.hidden_side
   samples = {
-    name: draw(its, context, cameras, ids, num_samples, seed)
-    for name, its in loaded.items()
+    name: draw_all(model, params, jax.random.key(seed), batch, num_samples)
+    for name, (model, params, _) in loaded.items()
   }
   renders = dice_judge.possible_digits(
     split,
     ids,
-    cameras,
+    target.views,
     sides,
     config.data.frame_size,
     sources.supersampling(config),
@@ -136,8 +117,8 @@ def rooms(
   return [
     RoomFigure(
       context=context.frames[b],
-      truth=whole.frames[asked][b],
-      cameras=np.concatenate([context.views[b], cameras[b]]),
+      truth=target.frames[b],
+      cameras=np.concatenate([context.views[b], target.views[b]]),
       cube=np.asarray(dice.sample(split, ids[b], style=style).cube),
       side=int(sides[b]),
       samples={name: its[:, b] for name, its in samples.items()},
@@ -177,16 +158,20 @@ def continuations(
     raise ValueError(
       f'figures 3 and 4 show videos; these runs are of {_dataset(config)}'
     )
-  frames, views = batches.whole_scenes(config, split, indices)
-  seen = list(context)
+  source = open_source(config, split)
+  seen = np.array(context, int)
   hidden = np.setdiff1d(np.arange(config.data.num_frames), seen)
-  given = Scene(frames[:, seen], views[:, seen])
-  ids = [int(v.example_id) for v in batches.scenes(config, split, indices)]
-  truth = frames / 255.0
+  batch = batches.make_batch(
+    source,
+    batches.scenes(source, indices),
+    [Views(seen, hidden)] * len(indices),
+  )
+  truth = batches.whole_scenes(source, indices).frames / 255.0
   filled = {}
-  for name, its in loaded.items():
-    drawn = draw(its, given, views[:, hidden], ids, num_samples, seed)
-    whole = np.repeat(truth[None], num_samples, axis=0)
-    whole[:, :, hidden] = drawn
-    filled[name] = whole
+  for name, (model, params, _) in loaded.items():
+    key = jax.random.key(seed)
+    filled[name] = np.repeat(truth[None], num_samples, axis=0)
+    filled[name][:, :, hidden] = draw_all(
+      model, params, key, batch, num_samples
+    )
   return truth, filled

@@ -20,7 +20,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from cgqn_jax.data import batches as batches_lib
-from cgqn_jax.data import sources
+from cgqn_jax.data import protocols
+from cgqn_jax.data.examples import Source
+from cgqn_jax.data.sources import open_source
 from cgqn_jax.evaluation.validation import Validation
 from cgqn_jax.models.build import Model, build
 from cgqn_jax.training import update as update_lib
@@ -92,7 +94,7 @@ class Preemption:
 def check(config: ConfigDict) -> Model:
   """The model of a config; ValueError if it cannot be trained."""
   update_lib.check_batch_size(config.batch_size)
-  batches_lib.check_protocol(config)
+  protocols.check(config)
   update_lib.make_optimizer(config)
   return build(config)
 
@@ -106,7 +108,7 @@ def train(config: ConfigDict, workdirs: Mapping[int, str]) -> None:
       as if it had been trained alone.
   """
   model = check(config)
-  sources.open_source(config, 'train')
+  source = open_source(config, 'train')
   first = update_lib.is_first_process()
   with contextlib.ExitStack() as stack:
     preemption = stack.enter_context(Preemption())
@@ -121,7 +123,7 @@ def train(config: ConfigDict, workdirs: Mapping[int, str]) -> None:
       else:
         seeds.append(Seed(seed, folder, checkpoints))
     if seeds:
-      _run(config, model, seeds, _start(seeds), preemption)
+      _run(config, model, source, seeds, _start(seeds), preemption)
 
 
 def _start(seeds: Sequence[Seed]) -> int:
@@ -143,6 +145,7 @@ def _start(seeds: Sequence[Seed]) -> int:
 def _run(
   config: ConfigDict,
   model: Model,
+  source: Source,
   seeds: Sequence[Seed],
   start: int,
   preemption: Preemption,
@@ -171,7 +174,7 @@ def _run(
     streams = [
       stack.enter_context(
         contextlib.closing(
-          batches_lib.training_batches(with_seed(config, seed), start)
+          batches_lib.training_batches(with_seed(config, seed), source, start)
         )
       )
       for seed in numbers

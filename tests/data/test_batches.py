@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from cgqn_jax.data import batches as batches_lib
+from cgqn_jax.data import protocols
+from cgqn_jax.data.sources import open_source
 from cgqn_jax.simulators import narratives
 
 
@@ -29,7 +31,9 @@ def config(make_config) -> ConfigDict:
 
 def take(config: ConfigDict, count: int, step: int = 0) -> list:
   """The first batches from a step on, on the host."""
-  batches = batches_lib.training_batches(config, step)
+  batches = batches_lib.training_batches(
+    config, open_source(config, 'train'), step
+  )
   return jax.device_get(list(itertools.islice(batches, count)))
 
 
@@ -150,7 +154,9 @@ def test_color_reaction_shows_two_of_twelve(make_config):
   config.data.test_context = (0, 3)
   (batch,) = take(config, 1)
   assert batch.context_mask.shape == (4, 2) and batch.context_mask.all()
-  batch = next(batches_lib.test_batches(config, 'test', 1, 1))
+  batch = next(
+    batches_lib.test_batches(config, open_source(config, 'test'), 1, 1)
+  )
   np.testing.assert_allclose(batch.context.views[0, :, 0], [0, 3 / 11])
   hidden = np.array([1, 2, 4, 5, 6, 7, 8, 9, 10, 11])
   np.testing.assert_allclose(batch.target.views[0, :, 0], hidden / 11)
@@ -188,8 +194,12 @@ def test_processes_share_a_batch(config, monkeypatch):
 
 def test_weights_of_the_last_batch(config):
   for batches in (
-    batches_lib.validation_batches(config, 'validation', 6, 4),
-    batches_lib.test_batches(config, 'test', 6, 4, num_targets=1),
+    batches_lib.validation_batches(
+      config, open_source(config, 'validation'), 6, 4
+    ),
+    batches_lib.test_batches(
+      config, open_source(config, 'test'), 6, 4, num_targets=1
+    ),
   ):
     first, last = batches
     assert first.weight.tolist() == [1, 1, 1, 1]
@@ -201,7 +211,11 @@ def test_weights_of_the_last_batch(config):
 
 def test_validation_is_the_same_every_time(config):
   one, other = (
-    next(batches_lib.validation_batches(config, 'validation', count, count))
+    next(
+      batches_lib.validation_batches(
+        config, open_source(config, 'validation'), count, count
+      )
+    )
     for count in (4, 3)
   )
   chex.assert_trees_all_equal(jax.tree.map(lambda x: x[:3], one), other)
@@ -210,16 +224,24 @@ def test_validation_is_the_same_every_time(config):
 
 
 def test_test_batches_hide_all_other_frames(config):
-  batch = next(batches_lib.test_batches(config, 'test', 2, 2))
+  batch = next(
+    batches_lib.test_batches(config, open_source(config, 'test'), 2, 2)
+  )
   assert index(batch.context.views).tolist() == [[0, 1, 2, 3, 4, 5]] * 2
   assert index(batch.target.views).tolist() == [list(range(6, 21))] * 2
-  some = next(batches_lib.test_batches(config, 'test', 2, 2, num_targets=3))
+  some = next(
+    batches_lib.test_batches(
+      config, open_source(config, 'test'), 2, 2, num_targets=3
+    )
+  )
   for b, views in enumerate(index(some.target.views)):
     assert list(views) == sorted(set(views)) and min(views) > 5
     frames = batch.target.frames[b][views - 6]
     np.testing.assert_array_equal(some.target.frames[b], frames)
   config.data.test_context = ()
-  empty = next(batches_lib.test_batches(config, 'test', 1, 1))
+  empty = next(
+    batches_lib.test_batches(config, open_source(config, 'test'), 1, 1)
+  )
   assert not empty.context_mask.any() and empty.context_mask.shape == (1, 1)
   assert index(empty.target.views).tolist() == [list(range(21))]
 
@@ -229,8 +251,12 @@ def test_sequences(make_config):
   config = make_config('model=sv2p')
   for batch in [
     *take(config, 2),
-    *batches_lib.validation_batches(config, 'validation', 4, 4),
-    *batches_lib.test_batches(config, 'test', 4, 4, config.data.num_targets),
+    *batches_lib.validation_batches(
+      config, open_source(config, 'validation'), 4, 4
+    ),
+    *batches_lib.test_batches(
+      config, open_source(config, 'test'), 4, 4, config.data.num_targets
+    ),
   ]:
     assert batch.context_mask.all() and batch.target_mask.all()
     for b in range(4):
@@ -238,42 +264,43 @@ def test_sequences(make_config):
       assert index(batch.target.views)[b].tolist() == list(range(6, 21))
   config.data.num_targets = 4
   with pytest.raises(ValueError, match="'sequence'.*num_targets is 4.* 15"):
-    batches_lib.check_protocol(config)
+    protocols.check(config)
 
 
 def test_hidden_sides(make_dice_config):
   """Ragged contexts and targets of dice; the tables' are always the same."""
   config = make_dice_config()
-  batches_lib.check_protocol(config)
+  protocols.check(config)
   for batch in take(config, 2):
     assert batch.context.frames.shape == (4, 6, 16, 16, 3)
     assert batch.target.views.shape == (4, 3, 7)
     assert np.all((batch.context_mask.sum(1) >= 1) & batch.target_mask[:, 0])
-  (batch,) = batches_lib.test_batches(config, 'test', 4, 4)
+  (batch,) = batches_lib.test_batches(config, open_source(config, 'test'), 4, 4)
   assert batch.context.frames.shape == (4, 5, 16, 16, 3)
   assert batch.target_mask.all() and batch.target.views.shape == (4, 3, 7)
-  rooms = batches_lib.scenes(config, 'test', range(4))
-  sides = batches_lib.hidden_sides(config, 'test', range(4))
+  rooms = batches_lib.scenes(open_source(config, 'test'), range(4))
   for b, room in enumerate(rooms):
-    views = batches_lib.test_views(config, room)
-    assert views.side == sides[b]
-    assert np.all(room.face_pixels[views.context, sides[b]] == 0)
+    views = protocols.for_config(config).for_tables(config, room)
+    assert views.hidden_side == batch.hidden_side[b]
+    assert np.all(room.face_pixels[views.context, views.hidden_side] == 0)
     np.testing.assert_array_equal(
       batch.target.views[b], room.views[views.targets]
     )
   config.data.source = 'folder'
   with pytest.raises(ValueError, match="'hidden_side', and dice from 'folder'"):
-    batches_lib.check_protocol(config)
+    protocols.check(config)
 
 
 def test_whole_scenes(config):
-  scenes = batches_lib.whole_scenes(config, 'test', [7, 2])
+  scenes = batches_lib.whole_scenes(open_source(config, 'test'), [7, 2])
   assert scenes.frames.shape == (2, 21, 16, 16, 3)
   assert index(scenes.views).tolist() == [list(range(21))] * 2
-  batch = next(batches_lib.test_batches(config, 'test', 3, 3))
+  batch = next(
+    batches_lib.test_batches(config, open_source(config, 'test'), 3, 3)
+  )
   np.testing.assert_array_equal(scenes.frames[1, 6:], batch.target.frames[2])
   with pytest.raises(ValueError, match='no scene 256; it has 0 to 255'):
-    batches_lib.whole_scenes(config, 'test', [0, 256])
+    batches_lib.whole_scenes(open_source(config, 'test'), [0, 256])
 
 
 @pytest.mark.parametrize(
@@ -293,8 +320,8 @@ def test_whole_scenes(config):
   ],
 )
 def test_protocols_that_do_not_fit(config, change, message):
-  batches_lib.check_protocol(config)
+  protocols.check(config)
   config.data.update(change)
   with pytest.raises(ValueError, match=message) as error:
-    batches_lib.check_protocol(config)
+    protocols.check(config)
   assert '\n' not in str(error.value)

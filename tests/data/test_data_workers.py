@@ -9,6 +9,8 @@ import jax
 import pytest
 
 from cgqn_jax.data import batches as batches_lib
+from cgqn_jax.data import protocols
+from cgqn_jax.data.sources import open_source
 
 
 @pytest.mark.parametrize('dataset', ['narratives', 'dice'])
@@ -20,7 +22,9 @@ def test_processes_read_the_same_batches(
   config = {'narratives': make_config, 'dice': make_dice_config}[dataset]()
 
   def take() -> list:
-    with contextlib.closing(batches_lib.training_batches(config, 2)) as batches:
+    with contextlib.closing(
+      batches_lib.training_batches(config, open_source(config, 'train'), 2)
+    ) as batches:
       return jax.device_get(list(itertools.islice(batches, 5)))
 
   alone = take()
@@ -32,4 +36,4 @@ def test_there_are_not_fewer_than_none(make_config):
   config = make_config()
   config.data.workers = -1
   with pytest.raises(ValueError, match='workers is -1; it must be 0, for a'):
-    batches_lib.check_protocol(config)
+    protocols.check(config)

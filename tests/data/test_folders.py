@@ -10,6 +10,7 @@ import pytest
 
 from cgqn_jax.data import batches as batches_lib
 from cgqn_jax.data import folders, sources
+from cgqn_jax.data.sources import open_source
 
 HEADER = 'image,x,y,z,yaw,pitch'
 # Of images 000.png to 005.png.
@@ -65,11 +66,15 @@ def error_of(config: ConfigDict) -> str:
 
 
 def test_a_folder_s_videos(folder):
-  scenes = batches_lib.whole_scenes(folder, 'test', [0, 1, 2])
+  scenes = batches_lib.whole_scenes(open_source(folder, 'test'), [0, 1, 2])
   expected = frames_of(3)[:, :5]
   np.testing.assert_array_equal(scenes.frames, expected)
   np.testing.assert_allclose(scenes.views[2, :, 0], [0, 0.25, 0.5, 0.75, 1])
-  batches = list(itertools.islice(batches_lib.training_batches(folder), 2))
+  batches = list(
+    itertools.islice(
+      batches_lib.training_batches(folder, open_source(folder, 'train')), 2
+    )
+  )
   ids = np.concatenate([batch.example_id for batch in batches])
   assert set(ids.tolist()) == {0, 1, 2}
   for batch in batches:
@@ -78,14 +83,16 @@ def test_a_folder_s_videos(folder):
       np.testing.assert_array_equal(
         batch.target.frames[b], expected[example_id, index]
       )
-  batch = next(batches_lib.test_batches(folder, 'test', 3, 3))
+  batch = next(
+    batches_lib.test_batches(folder, open_source(folder, 'test'), 3, 3)
+  )
   np.testing.assert_array_equal(batch.target.frames, expected[:, 1:4])
 
 
 def test_views_of_one_s_own(folder, tmp_path):
   views = np.float64([[0], [0.1], [0.4], [0.9], [1]])
   np.savez(tmp_path / 'test' / 'd.npz', frames=VIDEO, views=views)
-  scenes = batches_lib.whole_scenes(folder, 'test', [3])
+  scenes = batches_lib.whole_scenes(open_source(folder, 'test'), [3])
   np.testing.assert_allclose(scenes.views[0], views)
   assert scenes.views.dtype == np.float32
 
@@ -103,7 +110,7 @@ def test_images_with_poses(posed):
   np.testing.assert_array_equal(video.shown, frames_of(1)[0, :5])
   np.testing.assert_allclose(video.views, expected_cameras(range(5)), atol=1e-6)
   assert video.views.dtype == np.float32 and video.face_pixels is None
-  batch = next(batches_lib.training_batches(posed))
+  batch = next(batches_lib.training_batches(posed, open_source(posed, 'train')))
   for b in range(4):
     index = np.round(batch.target.views[b, :, 0]).astype(int)
     np.testing.assert_array_equal(
@@ -287,7 +294,11 @@ def test_a_corrupt_scene_in_the_middle_of_training(folder, tmp_path):
   path = tmp_path / 'train' / 'c.npz'
   path.write_bytes(path.read_bytes()[:-100])
   with pytest.raises(ValueError) as error:
-    list(itertools.islice(batches_lib.training_batches(folder), 4))
+    list(
+      itertools.islice(
+        batches_lib.training_batches(folder, open_source(folder, 'train')), 4
+      )
+    )
   message = str(error.value)
   assert f'{path} cannot be read: ' in message and '\n' not in message
 

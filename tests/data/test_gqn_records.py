@@ -6,7 +6,8 @@ from ml_collections import ConfigDict
 import numpy as np
 import pytest
 
-from cgqn_jax.data import batches, gqn_records, sources
+from cgqn_jax.data import batches, gqn_records, protocols, sources
+from cgqn_jax.data.sources import open_source
 from cgqn_jax.models.build import build
 from cgqn_jax.models.residual import ResidualNetworks
 from configs import rooms
@@ -96,15 +97,15 @@ def test_tiny_is_the_first_file(released):
 
 def test_batches(released):
   config = configured(released)
-  batches.check_protocol(config)
-  batch = next(batches.training_batches(config))
+  protocols.check(config)
+  batch = next(batches.training_batches(config, open_source(config, 'train')))
   assert batch.target.frames.shape == (4, 1, 16, 16, 3)
   assert batch.context.views.shape == (4, 2, 7)
   for b, number in enumerate(batch.example_id):
     assert batch.target.views[b, 0, 0] == number
     view = int(np.round(batch.target.views[b, 0, 1] * 10))
     assert_shows(batch.target.frames[b, 0], int(number), view)
-  whole = batches.whole_scenes(config, 'test', [2, 0])
+  whole = batches.whole_scenes(open_source(config, 'test'), [2, 0])
   assert whole.views[:, 0, 0].tolist() == [2, 0]
 
 
@@ -128,7 +129,7 @@ def test_residual_networks_of_a_config():
 def test_every_release(tmp_path, name):
   """Its own number and size of views, and the config's size of 64."""
   config = rooms.get_config(f'rooms={name}')
-  batches.check_protocol(config)
+  protocols.check(config)
   num_frames, size, _ = rooms.ROOMS[name]
   released = 300 if name == 'mazes' else num_frames
   one = jpeg(picture(3, 2, size))
@@ -177,7 +178,7 @@ def test_a_corrupt_record(released, tmp_path, place, message):
   path.parent.mkdir()
   path.write_bytes(records[0] + damaged + records[2])
   with pytest.raises(ValueError) as error:
-    batches.whole_scenes(configured(tmp_path), 'test', [0, 2, 1])
+    batches.whole_scenes(open_source(configured(tmp_path), 'test'), [0, 2, 1])
   assert message in str(error.value) and f'{path}: ' in str(error.value)
   assert '\n' not in str(error.value)
 

@@ -23,14 +23,14 @@ def test_training(size):
   pixels = ring(size=size)
   sides, sizes, counts = [], set(), set()
   for seed in range(300):
-    views = protocols.for_training(
+    views = protocols.side_for_training(
       pixels, size, np.random.default_rng(seed), (1, 6), 3
     )
-    assert np.all(pixels[views.context, views.side] == 0)
-    assert pixels[views.targets[0], views.side] >= 150 * (size / 64) ** 2
-    for chosen in views[1:]:
+    assert np.all(pixels[views.context, views.hidden_side] == 0)
+    assert pixels[views.targets[0], views.hidden_side] >= 150 * (size / 64) ** 2
+    for chosen in views[:2]:
       assert len(set(chosen)) == len(chosen)
-    sides.append(views.side)
+    sides.append(views.hidden_side)
     sizes.add(len(views.context))
     counts.add(len(views.targets))
   assert sizes == {1, 2, 3, 4, 5, 6} and counts == {1, 2, 3}
@@ -42,15 +42,15 @@ def test_tables():
   sides = []
   for scene in range(100):
     pixels = ring(seed=scene)
-    views = protocols.for_tables(pixels, 64, scene)
-    side, context, targets = views
+    views = protocols.side_for_tables(pixels, 64, scene)
+    context, targets, side = views
     assert len(set(context)) == 5 and len(set(targets)) == 3
     assert np.all(pixels[context, side] == 0)
     assert np.all(pixels[targets, side] >= 150)
     others = np.delete(np.arange(4), side)
     assert np.all(pixels[context][:, others].max(0) >= 150)
-    again = protocols.for_tables(pixels, 64, scene)
-    assert again.side == side and np.all(again.context == context)
+    again = protocols.side_for_tables(pixels, 64, scene)
+    assert again.hidden_side == side and np.all(again.context == context)
     sides.append(side)
   assert np.bincount(sides, minlength=4).min() > 8
 
@@ -59,6 +59,6 @@ def test_a_scene_that_hides_nothing():
   pixels = np.full((20, 6), 500, np.uint16)
   rng = np.random.default_rng(0)
   with pytest.raises(ValueError, match='no side of the cube'):
-    protocols.for_training(pixels, 64, rng, (1, 6), 3)
+    protocols.side_for_training(pixels, 64, rng, (1, 6), 3)
   with pytest.raises(ValueError, match='no side of the cube'):
-    protocols.for_tables(pixels, 64, 0)
+    protocols.side_for_tables(pixels, 64, 0)

@@ -13,6 +13,7 @@ import pytest
 
 from cgqn_jax.data import batches as batches_lib
 from cgqn_jax.data import sources
+from cgqn_jax.data.sources import open_source
 from cgqn_jax.simulators import dice
 from configs import dice as dice_config
 
@@ -68,9 +69,17 @@ def test_prepared_and_simulated_pixels_are_the_same(config, prepared):
     config.data.update(source=source, data_dir=str(prepared))
     batches.append(
       [
-        next(batches_lib.training_batches(config, 2)),
-        next(batches_lib.test_batches(config, 'test', 6, 6)),
-        next(batches_lib.validation_batches(config, 'validation', 6, 6)),
+        next(
+          batches_lib.training_batches(config, open_source(config, 'train'), 2)
+        ),
+        next(
+          batches_lib.test_batches(config, open_source(config, 'test'), 6, 6)
+        ),
+        next(
+          batches_lib.validation_batches(
+            config, open_source(config, 'validation'), 6, 6
+          )
+        ),
       ]
     )
   for one, other in zip(*jax.device_get(batches), strict=True):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cgqn_jax.data import batches
+from cgqn_jax.data.sources import open_source
 from cgqn_jax.evaluation import dice as dice_lib
 from cgqn_jax.evaluation import dice_judge
 from cgqn_jax.models.build import build
@@ -63,7 +64,9 @@ def config() -> ConfigDict:
 
 @pytest.fixture(scope='module')
 def batch(config):
-  return next(batches.test_batches(config, 'test', SCENES, SCENES))
+  return next(
+    batches.test_batches(config, open_source(config, 'test'), SCENES, SCENES)
+  )
 
 
 @pytest.fixture(scope='module')
@@ -101,7 +104,11 @@ def protocol(**changes) -> dict:
 def metrics(config, renders, rendered_once) -> dict:
   """Of whole triples, in batches of 2: the last one is filled up."""
   scores, sheet, _ = dice_lib.evaluate(
-    Painter(renders, False), None, config, protocol(batch_size=2)
+    Painter(renders, False),
+    None,
+    config,
+    open_source(config, 'test'),
+    protocol(batch_size=2),
   )
   assert sheet.dtype == np.uint8 and sheet.std() > 5
   assert sheet.shape[0] > SCENES * 5 * 96 and sheet.shape[1] > 8 * 96
@@ -137,7 +144,11 @@ def test_whole_triples(metrics):
 
 def test_views_of_different_digits(config, renders, metrics):
   factored, *_ = dice_lib.evaluate(
-    Painter(renders, True), None, config, protocol()
+    Painter(renders, True),
+    None,
+    config,
+    open_source(config, 'test'),
+    protocol(),
   )
   assert factored['agreement'] == factored['class_agreement'] == 0
   assert factored['legible_agreement'] == 0 < factored['legible_thrice']
@@ -149,7 +160,11 @@ def test_views_of_different_digits(config, renders, metrics):
 
 def test_batches_change_nothing(config, renders, metrics):
   other, *_ = dice_lib.evaluate(
-    Painter(renders, False), None, config, protocol()
+    Painter(renders, False),
+    None,
+    config,
+    open_source(config, 'test'),
+    protocol(),
   )
   errors, its = metrics.pop('standard_errors'), other.pop('standard_errors')
   assert its == pytest.approx(errors, rel=1e-4, abs=1e-6)
@@ -224,7 +239,11 @@ def test_models(config, make_params, name):
   config.model.update(nf_to_hidden=4, nf_enc=5, nf_to_obs=4, nf_dec=4, kernel=3)
   model = build(config)
   metrics, *_ = dice_lib.evaluate(
-    model, make_params(model), config, protocol(num_samples=10)
+    model,
+    make_params(model),
+    config,
+    open_source(config, 'test'),
+    protocol(num_samples=10),
   )
   json.dumps(metrics)
   errors = metrics.pop('standard_errors')
@@ -245,13 +264,19 @@ def test_calm_rooms(config, monkeypatch):
   monkeypatch.setattr(dice_judge, 'possible_digits', POSSIBLE_DIGITS)
   config = config.copy_and_resolve_references()
   config.data.config = 'calm'
-  batch = next(batches.test_batches(config, 'test', SCENES, SCENES))
+  batch = next(
+    batches.test_batches(config, open_source(config, 'test'), SCENES, SCENES)
+  )
   renders = dice_lib.possible_targets(config, 'test', batch)
   assert renders.shape == (SCENES, 10, 3, 16, 16, 3)
   difference = renders.astype(int) - np.asarray(batch.target.frames)[:, None]
   assert np.mean(difference != 0, axis=(2, 3, 4, 5)).min(1).max() < 1e-2
   metrics, *_ = dice_lib.evaluate(
-    Painter(renders, False), None, config, protocol()
+    Painter(renders, False),
+    None,
+    config,
+    open_source(config, 'test'),
+    protocol(),
   )
   assert metrics['agreement'] == metrics['legible_agreement'] == 1
   assert metrics['truth_legible'] == 1 and metrics['blur_legible'] == 0
@@ -266,4 +291,4 @@ def test_digits_that_the_judge_does_not_know(config):
   config = config.copy_and_resolve_references()
   config.data.config = 'mnist_train'
   with pytest.raises(ValueError, match="'mnist_train' cannot be judged"):
-    dice_lib.evaluate(None, None, config, protocol())
+    dice_lib.evaluate(None, None, config, None, protocol())

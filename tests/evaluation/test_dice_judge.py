@@ -58,7 +58,7 @@ def room(request) -> tuple[dice.Style, dice.Room, int, np.ndarray]:
   style = dice.STYLES[request.param]
   its = dice.sample('validation', 2, style=style)
   pixels = np.asarray(dice.face_pixels(its, SIZE, SAMPLES))
-  views = protocols.for_tables(pixels, SIZE, 2)
+  views = protocols.side_for_tables(pixels, SIZE, 2)
   its = its._replace(cameras=its.cameras[views.targets])
   renders = dice_judge.possible_digits(
     'validation', [2], its.cameras[None], [views.side], SIZE, SAMPLES, style

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from cgqn_jax.data import batches
+from cgqn_jax.data.sources import open_source
 from cgqn_jax.evaluation import sampling
 from cgqn_jax.evaluation.validation import Validation
 from cgqn_jax.models.build import build
@@ -17,7 +18,9 @@ def test_best_of_is_that_of_the_tables(make_config, make_params):
   model = build(config)
   params = make_params(model)
   notes = Validation(model, config).best_of(params, seed=5)
-  (batch,) = batches.test_batches(config, 'validation', 6, 6)
+  (batch,) = batches.test_batches(
+    config, open_source(config, 'validation'), 6, 6
+  )
   nothing = np.zeros((6, 0, *batch.target.frames.shape[1:]), np.uint8)
   drawn = sampling.draw_samples(
     model, params, jax.random.key(5), batch, nothing, 3

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cgqn_jax.data import batches
+from cgqn_jax.data.sources import open_source
 from cgqn_jax.evaluation import metrics as metrics_lib
 from cgqn_jax.evaluation import narrative_judge, videos
 from cgqn_jax.types import Elbo, to_unit
@@ -69,7 +70,8 @@ def evaluate(config, model, batch_size):
     'num_targets': 3,
     'pixel_variance': 0.5,
   }
-  return videos.evaluate(model, None, config, protocol)
+  source = open_source(config, 'test')
+  return videos.evaluate(model, None, config, source, protocol)
 
 
 @pytest.fixture(scope='module')
@@ -136,7 +138,10 @@ def test_bounds_are_means_over_the_scenes(metrics):
 
 
 def test_trivial_predictors_by_hand(config, futures, metrics):
-  scenes = batches.whole_scenes(config, 'test', range(SCENES)).frames / 255
+  scenes = (
+    batches.whole_scenes(open_source(config, 'test'), range(SCENES)).frames
+    / 255
+  )
   copied = np.mean((scenes[:, 6:] - scenes[:, 5:6]) ** 2)
   assert metrics['copy_last_frame'] == pytest.approx(copied)
   assert metrics['copy_nearest_frame'] == pytest.approx(copied)
@@ -153,7 +158,9 @@ def test_a_narrative_whose_futures_cannot_be_counted(make_config):
   metrics = evaluate(config, grey, SCENES)[0]
   assert not any('oracle' in name for name in metrics)
   assert 'validity' not in metrics and 'pixel_mean' not in metrics
-  scenes = batches.whole_scenes(config, 'test', range(SCENES)).frames
+  scenes = batches.whole_scenes(
+    open_source(config, 'test'), range(SCENES)
+  ).frames
   error = np.mean((scenes[:, 6:] / 255 - 128 / 255) ** 2, (2, 3, 4))
   assert metrics['best_of_3'] == pytest.approx(error.mean(), rel=1e-5)
   np.testing.assert_allclose(metrics['mse_by_frame'], error.mean(0), rtol=1e-5)
@@ -185,7 +192,10 @@ def test_contexts_without_frame_1(make_config, grey, context, nearest):
   )
   assert not any('oracle' in name or 'valid' in name for name in metrics)
   assert not {'pixel_mean', 'modes', 'agreement'} & set(metrics)
-  scenes = batches.whole_scenes(config, 'test', range(SCENES)).frames / 255
+  scenes = (
+    batches.whole_scenes(open_source(config, 'test'), range(SCENES)).frames
+    / 255
+  )
   hidden = [i for i in range(21) if i not in context]
   error = np.mean((scenes[:, hidden] - 128 / 255) ** 2, (2, 3, 4))
   assert metrics['best_of_6'] == pytest.approx(error.mean(), rel=1e-5)

@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 
 from cgqn_jax.benchmark import timing
+from cgqn_jax.benchmark import update as update_lib
 from cgqn_jax.benchmark.flops import count_flops
+from cgqn_jax.data import batches
+from cgqn_jax.data.sources import open_source
 from cgqn_jax.models import convolutions
 from cgqn_jax.models.build import build
 from configs import narratives
@@ -59,36 +62,36 @@ class Clock:
 def test_update_is_the_median_after_the_warm_up(monkeypatch):
   clock = Clock(monkeypatch)
   update = clock.updates([50.0, 9.0, 9.0, 9.0, 1.0, 7.0, 2.0])
-  state, compile_s, step_s = benchmark.time_update(update, 0, None, 3)
+  state, compile_s, step_s = update_lib.time_update(update, 0, None, 3)
   assert (state, compile_s, step_s) == (7, 48.0, 2.0)
 
 
 def test_waiting_is_counted_once_the_prefetched_are_used_up(monkeypatch):
   clock = Clock(monkeypatch)
-  drained = benchmark.DRAINED
+  drained = update_lib.DRAINED
   update = clock.updates([100.0] * drained + [3.0] * 5)
   batches = clock.batches([77.0] * drained + [1.0] * 5)
-  state, share = benchmark.time_waiting(update, 0, batches, 5)
+  state, share = update_lib.time_waiting(update, 0, batches, 5)
   assert (state, share) == (drained + 5, 0.25)
 
 
 def test_peak_memory_is_in_bytes():
   """A process with JAX in it holds more than 0.1 GiB, and fewer than 1000."""
-  before = benchmark.peak_memory_bytes()
+  before = update_lib.peak_memory_bytes()
   ballast = np.ones(2**27, np.uint8)
-  assert 2**27 < before <= benchmark.peak_memory_bytes() < 1000 * 2**30
+  assert 2**27 < before <= update_lib.peak_memory_bytes() < 1000 * 2**30
   del ballast
 
 
 def test_context_and_targets_set_the_shapes():
   config = narrow_config()
   benchmark.set_frames(config, context=9, targets=2)
-  batch = benchmark.synthetic_batch(config)
+  batch = update_lib.synthetic_batch(config)
   count = config.batch_size
   assert batch.context.frames.shape == (count, 9, 32, 32, 3)
   assert batch.target.views.shape == (count, 2, 1)
   assert batch.context_mask.all() and batch.context_mask.shape == (count, 9)
-  real = next(benchmark.data.training_batches(config))
+  real = next(batches.training_batches(config, open_source(config, 'train')))
   assert real.context_mask.all()
   shapes = functools.partial(jax.tree.map, lambda x: (x.shape, x.dtype))
   assert shapes(real) == shapes(batch)
@@ -97,12 +100,12 @@ def test_context_and_targets_set_the_shapes():
 def test_measure(tmp_path):
   config = narrow_config()
   benchmark.set_frames(config, context=2, targets=1)
-  row = benchmark.measure(config, repeats=1)
+  row = update_lib.measure(config, repeats=1)
 
   # Each device's share is one scene, and the operations of all are counted.
   model = build(config)
   config.batch_size = 1
-  scene = benchmark.synthetic_batch(config)
+  scene = update_lib.synthetic_batch(config)
   params = jax.eval_shape(model.init, jax.random.key(0))
   grad = jax.value_and_grad(model.loss, has_aux=True)
   with convolutions.plain_convolutions():

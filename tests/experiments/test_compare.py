@@ -10,6 +10,7 @@ import pytest
 
 from cgqn_jax.comparison import curve as curve_lib
 from cgqn_jax.comparison import results, runs, trials
+from cgqn_jax.data.sources import open_source
 from cgqn_jax.evaluation import videos as videos_lib
 from cgqn_jax.training.workdir import load
 from configs import comparison as videos
@@ -79,14 +80,17 @@ def test_the_curve_ends_with_the_number_of_the_table(finished):
   """Same scenes, draws and noise; checkpoints between the points are none."""
   table = {
     'split': 'validation', 'num_scenes': 4, 'num_draws': 2, 'num_samples': 3,
-    'batch_size': 4, 'seed': 0, 'num_targets': 2, 'pixel_variance': 0.5,
+    'batch_size': 4, 'seed': 0,
   }  # fmt: skip
   asked = {'evaluation': table, 'curve': table}
   curve = curve_lib.write(finished, asked, points=2)
   # 4, 8 and 12 were saved.
   assert [point['step'] for point in curve['points']] == [12]
   model, params, config = load(finished, 12)
-  metrics = videos_lib.evaluate(model, params, config, table).metrics
+  source = open_source(config, 'validation')
+  metrics = videos_lib.evaluate(
+    model, params, config, source, curve['protocol']
+  ).metrics
   for name in ('negative_elbo', 'kl', 'best_of_3'):
     value = curve['points'][0][name]
     assert value == pytest.approx(metrics[name], rel=1e-5), name

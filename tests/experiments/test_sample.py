@@ -6,6 +6,7 @@ from PIL import Image
 
 import cgqn_jax
 from cgqn_jax.data import batches
+from cgqn_jax.data.sources import open_source
 from cgqn_jax.simulators import narratives
 from cgqn_jax.types import Scene
 
@@ -45,7 +46,7 @@ def test_pictures_and_arrays(finished, programs, tmp_path):
 
   # The library gives the same: this seed, these scenes, these frames.
   model, params, config = cgqn_jax.load(finished)
-  scenes = batches.whole_scenes(config, 'test', [1, 3])
+  scenes = batches.whole_scenes(open_source(config, 'test'), [1, 3])
   context = Scene(scenes.frames[:, [0, 5]], scenes.views[:, [0, 5]])
   expected = jax.jit(model.sample, static_argnames='num_samples')(
     params,

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from cgqn_jax.data import batches
+from cgqn_jax.data import protocols
 from cgqn_jax.models.build import SEQUENTIAL, build
 from cgqn_jax.models.residual import ResidualNetworks
 from cgqn_jax.training.workdir import WEIGHTS, find, load
@@ -92,7 +92,7 @@ def test_other_models_and_sizes_are_not_residual(of):
 @pytest.mark.parametrize('name', SEQUENTIAL)
 def test_sequential_models_want_sequences(name):
   config = narratives.get_config(f'preset=smoke,model={name}')
-  batches.check_protocol(config)
+  protocols.check(config)
   assert config.data.test_context == (0, 1, 2, 3, 4, 5)
   assert config.data.num_targets == 15
   config.data.protocol = 'frames'

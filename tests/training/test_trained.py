@@ -24,6 +24,7 @@ import pytest
 
 from cgqn_jax import cli
 from cgqn_jax.data import batches
+from cgqn_jax.data.sources import open_source
 from cgqn_jax.models.build import build
 from cgqn_jax.training import update as update_lib
 from cgqn_jax.training.update import AXIS
@@ -114,7 +115,9 @@ def test_overfits_eight_videos(name):
   )  # fmt: skip
   config.pixel_variance.values = (its.pixel_variance, its.pixel_variance)
   model = build(config)
-  batch = next(batches.test_batches(config, 'train', VIDEOS, VIDEOS))
+  batch = next(
+    batches.test_batches(config, open_source(config, 'train'), VIDEOS, VIDEOS)
+  )
   update = jax.pmap(
     update_lib.make_update(model, config),
     axis_name=AXIS,
