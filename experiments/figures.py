@@ -16,13 +16,14 @@ it.
 
 from collections.abc import Callable
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import flags
 
 from cgqn_jax import cli
 from cgqn_jax.benchmark import jump
 from cgqn_jax.comparison import dice_tables, results, runs, tables
+from cgqn_jax.data import protocols
 from cgqn_jax.figures import curves as curves_lib
 from cgqn_jax.figures import (
   jump as jump_lib,
@@ -84,7 +85,7 @@ def workdirs() -> dict[str, pathlib.Path]:
   if any(given.values()):
     return {m: pathlib.Path(path) for m, path in given.items() if path}
   rows = rows_of_runs()
-  if 'kl_1' in rows[0]:
+  if rows[0]['protocol_task'] == 'dice':  # which is compared by variance
     variances = sorted({row['variance'] for row in rows})
     variance = _VARIANCE.value or variances[0]
     if variance not in variances:
@@ -149,8 +150,6 @@ def figure_4() -> None:
 def figure_5() -> None:
   """Errors over training: all runs, and the best where there are enough."""
   rows = rows_of_runs()
-  if 'kl_1' in rows[0]:
-    raise ValueError('it is of videos, and these runs of dice')
   curves = curves_of(rows)
   best = [row for row in rows if row['chosen']]
   for kind in results.BUDGETS:
@@ -170,8 +169,6 @@ def figure_5() -> None:
 def figure_6() -> None:
   """Negative ELBO over training, a panel a pixel-variance."""
   rows = rows_of_runs()
-  if 'kl_1' not in rows[0]:
-    raise ValueError('it is of dice, and these runs of videos')
   write('figure_6', *curves_lib.bounds(rows, curves_of(rows)))
 
 
@@ -188,8 +185,6 @@ def figure_7() -> None:
 def consistency() -> None:
   """The table of KLs, in Markdown and JSON."""
   rows = rows_of_runs()
-  if 'kl_1' not in rows[0]:
-    raise ValueError('it is of dice, and these runs of videos')
   text, summary = dice_tables.consistency_table(rows)
   protocol = tables.protocol(rows)
   write('consistency', None, {'protocol': protocol, 'variances': summary})
@@ -205,39 +200,61 @@ def jumps() -> None:
   write_text('jump', jump_lib.tables(rows) + '\n')
 
 
-FIGURES: dict[str, Callable[[], None]] = {
-  '3': figure_3,
-  '4': figure_4,
-  '5': figure_5,
-  '6': figure_6,
-  '7': figure_7,
-  'consistency': consistency,
-  'jump': jumps,
+class Entry(NamedTuple):
+  """A figure: how it is drawn, and of which task; None where of any."""
+
+  draw: Callable[[], None]
+  task: str | None
+  narrative: str | None = None  # of this one alone
+  needs_runs: bool = False  # and not single workdirs
+
+
+FIGURES = {
+  '3': Entry(figure_3, 'videos'),
+  '4': Entry(figure_4, 'videos', 'color_reaction'),
+  '5': Entry(figure_5, 'videos', needs_runs=True),
+  '7': Entry(figure_7, 'dice'),
+  '6': Entry(figure_6, 'dice', needs_runs=True),
+  'consistency': Entry(consistency, 'dice', needs_runs=True),
+  'jump': Entry(jumps, None),
 }
 
 
 def applicable() -> list[str]:
   """The figures of this kind of data, and of this kind of file."""
-  measured = ['jump'] if _JUMP.value else []
-  return measured + (applicable_to_runs() if _has_runs() else [])
+  names = ['jump'] if _JUMP.value else []
+  if not _has_runs():
+    return names
+  task, dataset = data()
+  return names + [
+    name
+    for name, entry in FIGURES.items()
+    if entry.task == task
+    and (entry.narrative is None or dataset.endswith(entry.narrative))
+    and (_RUNS.value or not entry.needs_runs)
+  ]
+
+
+def data() -> tuple[str, str]:
+  """Task and dataset of the runs."""
+  if _RUNS.value:
+    row = rows_of_runs()[0]
+    return row['protocol_task'], row['protocol_dataset']
+  config = read_workdir(next(iter(workdirs().values())))
+  dataset = f'{config.dataset}/{config.data.config}'
+  return protocols.for_config(config).task, dataset
 
 
 def _has_runs() -> bool:
   return bool(_RUNS.value or _CGQN.value or _GQN.value)
 
 
-def applicable_to_runs() -> list[str]:
-  """The figures of this kind of data."""
-  if _RUNS.value:
-    rows = rows_of_runs()
-    if 'kl_1' in rows[0]:
-      return ['7', '6', 'consistency']
-    reaction = rows[0]['protocol_dataset'].endswith('color_reaction')
-    return ['3', '4', '5'] if reaction else ['3', '5']
-  config = read_workdir(next(iter(workdirs().values())))
-  if config.data.protocol == 'hidden_side':
-    return ['7']
-  return ['3', '4'] if config.data.config == 'color_reaction' else ['3']
+def draw(name: str) -> None:
+  """Draws a figure; ValueError where it is of other data."""
+  entry = FIGURES[name]
+  if entry.task and _has_runs() and entry.task != data()[0]:
+    raise ValueError(f'it is of {entry.task}, and these runs of {data()[0]}')
+  entry.draw()
 
 
 def run() -> None:
@@ -257,7 +274,7 @@ def run() -> None:
   failed = []
   for name in asked:
     try:
-      FIGURES[name]()
+      draw(name)
     except ValueError as error:
       failed.append(f'figure {name} is left out: {error}')
       print(failed[-1])

@@ -86,6 +86,7 @@ def finish(
     (workdir / 'checkpoints' / str(step)).mkdir(parents=True)
   rooms = 'kl_1' in metrics
   protocol = {
+    'task': 'dice' if rooms else 'videos',
     'model': run.model, 'dataset': 'dice/default' if rooms else
     'narratives/traveling_salesman', 'split': 'test', 'step': last,
     'num_scenes': config.evaluation.num_scenes, 'num_samples': 30,

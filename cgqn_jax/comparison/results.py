@@ -19,6 +19,7 @@ from cgqn_jax.comparison.runs import (
   read_curve,
 )
 from cgqn_jax.config import DETERMINISTIC
+from cgqn_jax.evaluation.videos import best_metric
 from cgqn_jax.files import read_json, read_jsonl, write_jsonl
 from cgqn_jax.training.metrics_log import read_metrics
 
@@ -55,6 +56,7 @@ def row(run: Run, out: pathlib.Path) -> dict[str, Any]:
       or name == 'kl'
     },
     **{f'error_{name}': value for name, value in errors.items()},
+    'protocol_task': _task(metrics),
     **{f'protocol_{name}': value for name, value in protocol.items()},
     'date': result['date'],
     **{f'version_{name}': its for name, its in result['versions'].items()},
@@ -82,18 +84,9 @@ def failure(its: Mapping[str, Any]) -> str | None:
     for name, value in its.items()
     if name.startswith('validation_')
   }
-  if copy is not None and validation[headline([validation])] > copy:
+  if copy is not None and validation[best_metric([validation])] > copy:
     return 'worse than copying'
   return None
-
-
-def headline(rows: Iterable[Mapping[str, Any]]) -> str:
-  """The best of as many samples as all rows have, 30 at most."""
-  counts = [
-    {int(n.removeprefix('best_of_')) for n in its if n.startswith('best_of_')}
-    for its in rows
-  ]
-  return f'best_of_{max(n for n in set.intersection(*counts) if n <= 30)}'
 
 
 def choose(
@@ -151,12 +144,17 @@ def read_rows(out: pathlib.Path) -> list[dict[str, Any]]:
     raise ValueError(
       f'{path} does not exist; experiments/compare.py --out={out} writes it'
     )
-  return read_jsonl(path)
+  # Versions before 0.2 did not write the task.
+  return [{'protocol_task': _task(its)} | its for its in read_jsonl(path)]
+
+
+def _task(metrics: Mapping[str, Any]) -> str:
+  return 'dice' if 'kl_1' in metrics else 'videos'
 
 
 def curve_headline(curves: Mapping[str, Mapping[str, Any]]) -> str:
-  """As `headline`, of the points of curves."""
-  return headline([curve['points'][-1] for curve in curves.values()])
+  """As `videos.best_metric`, of the points of curves."""
+  return best_metric([curve['points'][-1] for curve in curves.values()])
 
 
 def costs(curve: Mapping[str, Any], kind: str) -> list[float | None]:

@@ -11,8 +11,13 @@ from typing import Any
 import numpy as np
 
 from cgqn_jax.comparison import dice_tables, markdown, results, statistics
-from cgqn_jax.comparison.results import COLLAPSED, headline
+from cgqn_jax.comparison.results import COLLAPSED
 from cgqn_jax.comparison.statistics import Rows
+from cgqn_jax.evaluation import tasks, videos
+from cgqn_jax.evaluation.metrics import Column
+
+# Of these tasks others say more than a table of models.
+_SPECIAL = {'dice': dice_tables.tables}
 
 PerScene = Mapping[str, Mapping[str, np.ndarray]]
 
@@ -29,10 +34,10 @@ def tables(
     curves: of the same runs, by name.
     diverged: the model of each run whose loss was not finite any more.
   """
-  if 'kl_1' in rows[0]:
-    text, summary = dice_tables.tables(rows)
+  if rows[0]['protocol_task'] in _SPECIAL:
+    text, summary = _SPECIAL[rows[0]['protocol_task']](rows)
   else:
-    text, summary = video_table(rows, diverged)
+    text, summary = model_table(rows, diverged)
     text += '\n\n' + budget_table(rows, curves)
   return '\n\n'.join([protocol(rows), text, run_table(rows)]), summary
 
@@ -82,10 +87,11 @@ def _num_targets(rows: Rows) -> str:
 
 def run_table(rows: Rows) -> str:
   """A line a run."""
-  best = None if 'kl_1' in rows[0] else headline(rows)
+  head, metric, form, scale = tasks.of_rows(rows).headline(rows)
+  shown = metric != 'negative_elbo'  # which is there anyway
   lines = []
   for row in rows:
-    error = [] if best is None else [f'{row[best] * 1e3:.3f}']
+    error = [f'{row[metric] * scale:{form}}'] if shown else []
     seconds, loss = row['train_seconds'], row['validation_loss']
     lines.append(
       [
@@ -101,7 +107,7 @@ def run_table(rows: Rows) -> str:
       ]
     )
   heads = ['run', 'update', 'seconds', 'validation loss', 'chosen', 'failed']
-  heads += ['negative ELBO', 'KL'] + ([] if best is None else ['MSE x 1e-3'])
+  heads += ['negative ELBO', 'KL'] + ([head] if shown else [])
   notes = (
     'Seconds of training without compiling and validation; runs are chosen by '
     'the validation loss, which is under the protocol of training. On '
@@ -112,39 +118,36 @@ def run_table(rows: Rows) -> str:
   return '\n\n'.join(['### Every run', markdown.table(heads, lines, 1), notes])
 
 
-def video_table(
+def model_table(
   rows: Rows, diverged: Sequence[str] = ()
 ) -> tuple[str, dict[str, Any]]:
-  """A line a model, the mean over its runs, and the anchors below."""
-  best = headline(rows)
-  columns = (
-    (f'best of {best.removeprefix("best_of_")}', best, '.2f', 1e3),
-    ('best of 1', 'best_of_1', '.2f', 1e3),
-    ('valid (half)', 'validity_half', '.3f', 1)
-    if _by_half(rows)
-    else ('valid', 'validity', '.3f', 1),
-    ('modes', 'modes', '.2f', 1),
-    ('PSNR, dB', 'best_psnr', '.2f', 1),
-    ('SSIM', 'best_ssim', '.3f', 1),
-    ('negative ELBO', 'negative_elbo', '.1f', 1),
-    ('KL', 'kl', '.2f', 1),
-    ('seconds', 'train_seconds', ',.0f', 1),
-    ('parameters', 'parameters', ',.0f', 1),
-  )
+  """A line per model, the mean over its runs, and the anchors below."""
+  task = tasks.of_rows(rows)
+  first = task.headline(rows)
+  columns = [
+    *task.columns(rows),
+    Column('negative ELBO', 'negative_elbo', '.1f'),
+    Column('KL', 'kl', '.2f'),
+    Column('seconds', 'train_seconds', ',.0f'),
+    Column('parameters', 'parameters', ',.0f'),
+  ]
   lines, summary = [], {}
   for (_, name), group in results.groups(rows).items():
-    cells = [markdown.cell(group, n, form, s) for _, n, form, s in columns]
+    cells = [
+      markdown.cell(group, metric, form, scale)
+      for _, metric, form, scale in columns
+    ]
     lost = list(diverged).count(name)
     failures = sum(results.failure(row) is not None for row in group) + lost
-    half = statistics.student(statistics.known(group, best))
-    cells.insert(1, '-' if half is None else f'{half * 1e3:.2f}')
+    half = statistics.student(statistics.known(group, first.metric))
+    cells.insert(1, '-' if half is None else f'{half * first.scale:.2f}')
     lines.append([name, f'{len(group) + lost}', f'{failures}', *cells])
     summary[name] = {
-      n: {
-        'mean': statistics.mean(group, n),
-        'deviation': statistics.deviation(statistics.known(group, n)),
+      metric: {
+        'mean': statistics.mean(group, metric),
+        'deviation': statistics.deviation(statistics.known(group, metric)),
       }
-      for _, n, _, _ in columns
+      for _, metric, _, _ in columns
     } | {
       'runs': len(group) + lost,
       'failed': failures,
@@ -155,25 +158,22 @@ def video_table(
     lost = list(diverged).count(name)
     lines.append([name, f'{lost}', f'{lost}', *['-'] * (len(columns) + 1)])
     summary[name] = {'runs': lost, 'failed': lost, 'diverged': lost}
-  for label, n in (
-    ('copy last frame', 'copy_last_frame'),
-    ('pixel-mean of futures', 'pixel_mean'),
-  ):
-    text = markdown.anchor(rows, n, '.2f', 1e3)
-    lines.append([label, '', '', text, '', text, *[''] * (len(columns) - 2)])
-  names = [f'oracle_{best}', 'oracle_best_of_1']
-  cells = [markdown.anchor(rows, n, '.2f', 1e3) for n in names]
-  cells.insert(1, '')
-  cells += ['1', markdown.anchor(rows, 'oracle_modes', '.2f')]
-  lines.append(['oracle', '', '', *cells, *[''] * (len(columns) - 4)])
-  heads = ['model', 'runs', 'failed', *(head for head, *_ in columns)]
+  for label, metrics in task.anchors(rows).items():
+    cells = [
+      markdown.anchor(rows, metric, column.form, column.scale) if metric else ''
+      for metric, column in zip(metrics, columns, strict=False)
+    ]
+    cells.insert(1, '')
+    blank = len(columns) + 1 - len(cells)
+    lines.append([label, '', '', *cells, *[''] * blank])
+  heads = ['model', 'runs', 'failed', *(column.head for column in columns)]
   heads.insert(4, '± 95 %')
   notes = (
     'MSE of the hidden frames, jointly, x 1e-3; behind ± the standard '
     'deviation over R runs s; ± 95 % is t s / sqrt(R). Failed runs (see every '
     'run) are in the means, except those that diverged, which have no numbers.'
   )
-  if _by_half(rows):
+  if videos.by_half(rows):
     notes += (
       ' Valid (half): nearer to a future than half the MSE between the two '
       'that are nearest to each other.'
@@ -186,11 +186,6 @@ def video_table(
       notes += f' Negative ELBOs do not compare here: {what}.'
   title = '### Errors of hidden frames'
   return '\n\n'.join([title, markdown.table(heads, lines, 1), notes]), summary
-
-
-def _by_half(rows: Rows) -> bool:
-  """Whether some were judged by the limit of older tables alone."""
-  return any('validity_half' in row and 'validity' not in row for row in rows)
 
 
 def budget_table(rows: Rows, curves: Mapping[str, Mapping[str, Any]]) -> str:
@@ -245,12 +240,12 @@ def difference_table(
     rows: of runs.jsonl, at least one; failed runs are among them.
     per_scene: of the same runs, by name: what evaluate.py wrote.
   """
-  rooms = 'kl_1' in rows[0]
-  metric = 'negative_elbo' if rooms else results.headline(rows)
-  scale, form = (1.0, '.2f') if rooms else (1e3, '.3f')
+  head, metric, form, scale = tasks.of_rows(rows).headline(rows)
+  # Bounds at different variances do not compare.
+  apart = metric == 'negative_elbo'
   found = []
   for variance, scores in _paired_scores(
-    rows, per_scene, metric, rooms
+    rows, per_scene, metric, apart
   ).items():
     for (a, one), (b, other) in itertools.combinations(scores.items(), 2):
       its = statistics.difference(one, other)
@@ -266,7 +261,7 @@ def difference_table(
     mean, low, high = (its[n] * scale for n in ('mean', 'low', 'high'))
     lines.append(
       [
-        *([f'{its["variance"]:g}'] if rooms else []),
+        *([f'{its["variance"]:g}'] if apart else []),
         f'{its["a"]} - {its["b"]}',
         f'{its["runs_a"]}, {its["runs_b"]}',
         f'{mean:+{form}}' + ('' if its['replicated'] else ' ‡'),
@@ -274,9 +269,9 @@ def difference_table(
         '' if low <= 0 <= high else (its['a'] if high < 0 else its['b']),
       ]
     )
-  heads = [*(['variance'] if rooms else []), 'models', 'runs', 'difference']
+  heads = [*(['variance'] if apart else []), 'models', 'runs', 'difference']
   heads += ['95 % interval', 'better']
-  what = 'Negative ELBO in nats' if rooms else f'{_spoken(metric)}, MSE x 1e-3'
+  what = 'Negative ELBO in nats' if apart else f'{_spoken(metric)}, {head}'
   notes = (
     f'{what}, {found[0]["scenes"]:,} scenes; below 0 the first is better. '
     f'Intervals: {statistics.DRAWS:,} draws of runs, then of scenes, the same '

@@ -4,6 +4,7 @@ Paper, section 4.2: the context shows three sides of the cube, three targets
 show the fourth. The counterpart of `videos`, with the same interface.
 """
 
+from collections.abc import Mapping, Sequence
 import functools
 from typing import Any
 
@@ -17,6 +18,7 @@ from cgqn_jax.data import batches, protocols, sources
 from cgqn_jax.data.examples import Source
 from cgqn_jax.evaluation import dice_judge, sampling
 from cgqn_jax.evaluation import metrics as metrics_lib
+from cgqn_jax.evaluation.metrics import Column
 from cgqn_jax.models.build import Model
 from cgqn_jax.simulators import dice
 from cgqn_jax.types import Array, Batch, Params
@@ -292,6 +294,32 @@ def _sheet(shown: list[tuple[np.ndarray, list[str]]]) -> np.ndarray:
   marked = np.arange(len(columns)) < protocols.TEST_CONTEXT
   blank = np.isnan(strips[:, :, 0, 0, 0])
   return images.sheet(strips, labels, columns, context=marked & ~blank)
+
+
+def headline(rows: Sequence[Mapping[str, Any]]) -> Column:
+  """The number by which runs are compared."""
+  del rows
+  return Column('negative ELBO', 'negative_elbo', '.2f')
+
+
+def columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+  """What a table of models shows of each."""
+  del rows
+  return [
+    Column('KL_1', 'kl_1', '.2f'),
+    Column('KL_3', 'kl_3', '.2f'),
+    Column('legible', 'legible', '.3f'),
+    Column('same digit', 'agreement', '.3f'),
+  ]
+
+
+def anchors(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+  """Rows below a table of models: for each column a metric, or ''."""
+  del rows
+  return {
+    'oracle': ['oracle_kl_1', 'oracle_kl_3'],
+    'truth': ['', '', 'truth_legible', 'truth_agreement'],
+  }
 
 
 def report(metrics: dict[str, Any], protocol: dict[str, Any]) -> str:

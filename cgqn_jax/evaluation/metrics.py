@@ -21,6 +21,15 @@ BEST_OF = (1, 3, 6, 10, 30, 100)
 MSE_FLOOR = 1e-10  # of the PSNR: 100 dB at most
 
 
+class Column(NamedTuple):
+  """A metric as a column of tables: head, name, format and scale."""
+
+  head: str
+  metric: str
+  form: str
+  scale: float = 1.0
+
+
 class Scores(NamedTuple):
   """What an evaluation finds.
 

@@ -7,8 +7,10 @@ A task is a module with these functions:
   evaluate(model, params, config, source, protocol): all scores.
   point(model, params, config, source, protocol): those of a training curve.
   report(metrics, protocol): the scores as a table of text.
+  headline(rows), columns(rows), anchors(rows): what tables of models show.
 """
 
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +27,11 @@ TASKS = {'videos': videos, 'dice': dice}
 def for_config(config: ConfigDict) -> ModuleType:
   """The task of a config's scenes."""
   return TASKS[protocols.for_config(config).task]
+
+
+def of_rows(rows: Sequence[Mapping[str, Any]]) -> ModuleType:
+  """The task of rows of runs.jsonl, all of one experiment."""
+  return TASKS[rows[0]['protocol_task']]
 
 
 def protocol(

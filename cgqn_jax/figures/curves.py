@@ -14,6 +14,7 @@ import numpy as np
 
 from cgqn_jax.comparison import results, statistics
 from cgqn_jax.comparison.statistics import Rows
+from cgqn_jax.evaluation.videos import best_metric
 from cgqn_jax.figures import style as style_lib
 
 Curves = Mapping[str, Mapping[str, Any]]
@@ -363,7 +364,7 @@ def errors(
   """
   curves = {row['run']: curves[row['run']] for row in rows}
   point_metric = results.curve_headline(curves)
-  end_metric = results.headline(rows)
+  end_metric = best_metric(rows)
   ends = []
   groups: dict[str, list[Mapping[str, Any]]] = {}
   for row in rows:

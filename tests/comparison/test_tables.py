@@ -103,11 +103,11 @@ def test_rows_judged_by_the_older_limit_are_named_so(tmp_path):
     return comparison_files.video_metrics(0.008)
 
   rows, _ = rows_of(config, tmp_path, metrics)
-  text, summary = tables.video_table(rows)
+  text, summary = tables.model_table(rows)
   assert '| best of 1 | valid | modes |' in text and 'half' not in text
   assert summary['cgqn']['validity']['mean'] == pytest.approx(0.1)
   del rows[0]['validity']
-  text, summary = tables.video_table(rows)
+  text, summary = tables.model_table(rows)
   assert '| best of 1 | valid (half) | modes |' in text
   assert summary['cgqn']['validity_half']['mean'] == pytest.approx(0.3)
   assert 'validity' not in summary['cgqn']
