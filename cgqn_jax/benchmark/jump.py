@@ -22,8 +22,7 @@ from scipy import stats
 from cgqn_jax.benchmark import timing
 from cgqn_jax.benchmark.flops import count_flops
 from cgqn_jax.files import read_jsonl
-from cgqn_jax.models import convolutions
-from cgqn_jax.models.build import JUMPY, Model, build
+from cgqn_jax.models.build import JUMPY, Model, build, counted
 from cgqn_jax.models.sequential import Sequential
 from cgqn_jax.types import Array, Params, Scene
 
@@ -169,15 +168,13 @@ def inputs(
 def _sample(
   model: Model, num_samples: int, params: Params, *arguments: Any
 ) -> Array:
-  """For CGQN and GQN one program whatever the frame: it is but a number."""
+  """CGQN and GQN compile once: the frame index is an ordinary input."""
   return model.sample(params, *arguments, num_samples=num_samples)
 
 
 def _count(model: Model, num_samples: int, arguments: tuple[Any, ...]) -> int:
-  with convolutions.plain_convolutions():
-    # Not `_sample`: what is traced here must not be what runs.
-    sample = functools.partial(model.sample, num_samples=num_samples)
-    return count_flops(sample, *arguments)
+  sample = functools.partial(counted(model).sample, num_samples=num_samples)
+  return count_flops(sample, *arguments)
 
 
 def _summary(seconds: Sequence[float]) -> dict[str, Any]:

@@ -18,8 +18,7 @@ from cgqn_jax.benchmark.flops import count_flops
 from cgqn_jax.data import batches as batches_lib
 from cgqn_jax.data import protocols
 from cgqn_jax.data.sources import open_source
-from cgqn_jax.models import convolutions
-from cgqn_jax.models.build import Model, build
+from cgqn_jax.models.build import Model, build, counted
 from cgqn_jax.training import update as update_lib
 from cgqn_jax.training.update import TrainState
 from cgqn_jax.types import Batch, Params, Scene
@@ -66,10 +65,11 @@ def measure(
 
   state = update_lib.replicate(update_lib.create_state(model, config))
   update = update_lib.over_devices(update_lib.make_update(model, config))
-  with convolutions.plain_convolutions():
-    # A function of its own: what is traced here must not be what runs.
-    counted = update_lib.over_devices(update_lib.make_update(model, config))
-    flops = count_flops(counted, state, batch)
+  flops = count_flops(
+    update_lib.over_devices(update_lib.make_update(counted(model), config)),
+    state,
+    batch,
+  )
   state, compile_s, step_s = time_update(update, state, batch, repeats)
   wait_share = None
   if batches:

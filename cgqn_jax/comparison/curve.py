@@ -20,8 +20,7 @@ from cgqn_jax.data import batches
 from cgqn_jax.data.sources import open_source
 from cgqn_jax.evaluation import tasks
 from cgqn_jax.files import write_json
-from cgqn_jax.models import convolutions
-from cgqn_jax.models.build import Model, build
+from cgqn_jax.models.build import Model, build, counted
 from cgqn_jax.training.metrics_log import read_metrics
 from cgqn_jax.training.workdir import read_workdir, restore
 from cgqn_jax.types import Params
@@ -106,7 +105,6 @@ def flops_per_update(model: Model, config: ConfigDict) -> int:
 
   def update(params: Params, batch: Any, step: Any) -> Any:
     key = jax.random.key(0)
-    return jax.grad(model.loss, has_aux=True)(params, key, batch, step)
+    return jax.grad(counted(model).loss, has_aux=True)(params, key, batch, step)
 
-  with convolutions.plain_convolutions():
-    return config.batch_size * count_flops(update, params, batch, step)
+  return config.batch_size * count_flops(update, params, batch, step)

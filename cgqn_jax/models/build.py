@@ -1,23 +1,70 @@
 """Models by name, built from a config."""
 
+import copy
+from typing import Any, Protocol
+
+import flax.linen as nn
+import jax
 from ml_collections import ConfigDict
 import optax
 
-from cgqn_jax.models import objective
-from cgqn_jax.models.cdna import CDNA, CDNANetworks, scheduled_sampling
+from cgqn_jax.models import schedules
+from cgqn_jax.models.cdna import CDNANetworks
 from cgqn_jax.models.cgqn import CGQN
 from cgqn_jax.models.gqn import GQN
 from cgqn_jax.models.networks import Networks
 from cgqn_jax.models.residual import CAMERA, ResidualNetworks
 from cgqn_jax.models.sequential import Sequential
-from cgqn_jax.models.sssm import SSSM, SSSMNetworks
-from cgqn_jax.models.sv2p import SV2P, SV2PNetworks
+from cgqn_jax.models.sssm import SSSMNetworks
+from cgqn_jax.models.sv2p import SV2PNetworks
+from cgqn_jax.types import Array, Batch, Elbo, Params, Scene
 
 # Any frames in, any frames out; and those that go through time.
 JUMPY = {'cgqn': CGQN, 'gqn': GQN}
 SEQUENTIAL = ('cdna', 'sv2p', 'sssm')
 
-Model = CGQN | Sequential
+
+class Model(Protocol):
+  """What training, evaluation and figures need of a model.
+
+  All methods are pure functions of the parameters, a typed key and arrays.
+  """
+
+  networks: nn.Module
+  pixel_variance: optax.Schedule
+
+  def init(self, key: Array) -> Params:
+    """Fresh parameters."""
+
+  def sample(
+    self,
+    params: Params,
+    key: Array,
+    context: Scene,
+    context_mask: Array,
+    views: Array,
+    num_samples: int = 1,
+    example_id: Array | None = None,
+    first_sample: Array | int = 0,
+  ) -> Array:
+    """Frames of views [B, T, V], not clipped: [S, B, T, H, W, 3]."""
+
+  def elbo(
+    self,
+    params: Params,
+    key: Array,
+    batch: Batch,
+    pixel_variance: Array | float,
+  ) -> Elbo:
+    """The bound of each scene, [B] nats, from one posterior draw."""
+
+  def loss(
+    self, params: Params, key: Array, batch: Batch, step: Array
+  ) -> tuple[Array, dict[str, Any]]:
+    """What training minimises, in nats per scene, and metrics."""
+
+  def reconstruct(self, params: Params, key: Array, batch: Batch) -> Array:
+    """Targets rendered from one posterior draw, [B, T, H, W, 3]."""
 
 
 def build(config: ConfigDict) -> Model:
@@ -29,6 +76,8 @@ def build(config: ConfigDict) -> Model:
   """
   fields = dict(config.model)
   name = fields.pop('name')
+  # Convolutions in the forms that are fast there.
+  fields['cpu'] = jax.default_backend() == 'cpu'
   if name in JUMPY:
     return _build_jumpy(config, name, fields)
   if name in SEQUENTIAL:
@@ -39,7 +88,7 @@ def build(config: ConfigDict) -> Model:
   )
 
 
-def _build_jumpy(config: ConfigDict, name: str, fields: dict) -> CGQN:
+def _build_jumpy(config: ConfigDict, name: str, fields: dict) -> CGQN | GQN:
   if name == 'cgqn' and fields.get('latent_sees_query'):
     raise ValueError(
       'model.latent_sees_query is on; the latent of cgqn is not of one query: '
@@ -87,17 +136,26 @@ def _build_sequential(
     free_nats = fields.pop('free_nats')
     networks = SSSMNetworks(max_context=config.data.max_context, **fields)
     weight = _schedule(config, config.kl_weight)
-    return SSSM(networks, variance, weight, free_nats)
-  truth = scheduled_sampling(config.num_steps, fields.pop('truth_half_life'))
+    return Sequential(networks, variance, kl_weight=weight, free_nats=free_nats)
+  truth = schedules.scheduled_sampling(
+    config.num_steps, fields.pop('truth_half_life')
+  )
   if name == 'cdna':
-    return CDNA(CDNANetworks(**fields), variance, truth)
-  return SV2P(
+    return Sequential(CDNANetworks(**fields), variance, truth=truth)
+  return Sequential(
     SV2PNetworks(**fields),
     variance,
-    truth,
+    truth=truth,
     informed=_schedule(config, config.informed),
     kl_weight=_schedule(config, config.kl_weight),
   )
+
+
+def counted(model: Model) -> Model:
+  """The model with every convolution as one, to count its operations."""
+  twin = copy.copy(model)
+  twin.networks = model.networks.clone(cpu=False)
+  return twin
 
 
 def pixel_variance(config: ConfigDict) -> optax.Schedule:
@@ -106,7 +164,7 @@ def pixel_variance(config: ConfigDict) -> optax.Schedule:
 
 
 def _schedule(config: ConfigDict, fields: ConfigDict) -> optax.Schedule:
-  return objective.schedule(num_steps=config.num_steps, **dict(fields))
+  return schedules.schedule(num_steps=config.num_steps, **dict(fields))
 
 
 def _check_residual(config: ConfigDict) -> None:

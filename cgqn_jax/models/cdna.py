@@ -10,52 +10,20 @@ kernels have a mask, and the heads of the masks and new pixels are linear.
 import math
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-import optax
-from scipy import special
 
-from cgqn_jax.models.frame_layers import (
+from cgqn_jax.models.layers import (
+  ConvLSTM,
   FrameNorm,
   StridedConv,
   TransposedConv,
-  answer,
-  pick,
   scale,
 )
-from cgqn_jax.models.layers import ConvLSTM
-from cgqn_jax.models.sequential import Noise, Sequential, Stage
+from cgqn_jax.models.sequential import Noise, Stage, answer, pick
 from cgqn_jax.types import Array, Normal
 
 # What keeps a kernel's sum from zero.
 _SHIFT = 1e-12
-
-
-class CDNA(Sequential):
-  """`Sequential` on `CDNANetworks`, with the schedules that CDNA has."""
-
-  def __init__(
-    self,
-    networks: nn.Module,
-    pixel_variance: optax.Schedule,
-    truth: optax.Schedule,
-  ):
-    super().__init__(networks, pixel_variance, truth=truth)
-
-
-def scheduled_sampling(num_steps: int, half_life: float) -> optax.Schedule:
-  """The probability of feeding true frames: k / (k + exp(step / k)).
-
-  k is such that it is about a half after `half_life` (a fraction, 0.06 in the
-  released code) of a run of `num_steps` updates.
-  """
-  steps = half_life * num_steps  # = k log k
-  k = steps / special.lambertw(steps).real
-
-  def truth(step: Array) -> Array:
-    return jax.nn.sigmoid(math.log(k) - jnp.asarray(step, jnp.float32) / k)
-
-  return truth
 
 
 class Predictor(nn.Module):
@@ -69,13 +37,14 @@ class Predictor(nn.Module):
   width: float
   kernel_size: int
   num_kernels: int
+  cpu: bool = True
 
   def setup(self) -> None:
     c32, c64, c96, c128 = (scale(c, self.width) for c in (32, 64, 96, 128))
     inputs = (c32, c32, c32, c64, c64, c128, c96)
     features = (c32, c32, c64, c64, c128, c64, c32)
     self.lstms = [
-      ConvLSTM(out, 0, into, 5)
+      ConvLSTM(out, 0, into, 5, self.cpu)
       for into, out in zip(inputs, features, strict=True)
     ]
     self.norms = [FrameNorm() for _ in features]
@@ -229,6 +198,7 @@ class CDNANetworks(nn.Module):
   width: float
   kernel_size: int
   num_kernels: int
+  cpu: bool = True
 
   @property
   def latent_shape(self) -> tuple[int, int, int, int]:
@@ -236,7 +206,9 @@ class CDNANetworks(nn.Module):
     return (1, 1, 1, 1)
 
   def setup(self) -> None:
-    self.predictor = Predictor(self.width, self.kernel_size, self.num_kernels)
+    self.predictor = Predictor(
+      self.width, self.kernel_size, self.num_kernels, self.cpu
+    )
 
   def bound(
     self, video: Array, num_context: int, noise: Noise, stage: Stage

@@ -30,14 +30,16 @@ class Latent(NamedTuple):
   r: Array
 
 
-class CGQN:
-  """The model as pure functions of parameters, a key and arrays.
+class LatentModel:
+  """What CGQN and GQN share: pure functions of parameters, a key and arrays.
 
   Noise is keyed by example: the same scene gets the same noise in any batch
-  and on any number of devices.
+  and on any number of devices. A model adds `sample`, the name of the networks'
+  method that computes its bound, and what that method takes.
   """
 
-  _bound_name, _per_target = 'bound', False
+  bound_name: str
+  per_target: bool  # whether each target has a latent of its own
 
   def __init__(
     self,
@@ -67,7 +69,7 @@ class CGQN:
       scene, mask, scene, mask, jnp.ones((1,)), jnp.zeros((1,), jnp.int32)
     )
     inputs = self._inputs(key, batch, batch)
-    return net.init(key, *inputs, method=self._bound_name)['params']
+    return net.init(key, *inputs, method=self.bound_name)['params']
 
   def encode(self, params: Params, scene: Scene, mask: Array) -> Array:
     """Sum of the representations of the frames that `mask` marks.
@@ -84,6 +86,108 @@ class CGQN:
     chex.assert_shape(scene.frames, (*mask.shape, size, size, 3))
     chex.assert_shape(scene.views, (*mask.shape, views))
     return self._apply('encode', params, scene, mask)
+
+  def elbo(
+    self,
+    params: Params,
+    key: Array,
+    batch: Batch,
+    pixel_variance: Array | float,
+  ) -> Elbo:
+    """The bound of each scene, [B] nats, from one posterior draw."""
+    mean, z, q, p = self._bound(params, key, batch)
+    return objective.elbo(
+      mean, batch, z, q, p, pixel_variance, per_target=self.per_target
+    )
+
+  def loss(
+    self, params: Params, key: Array, batch: Batch, step: Array
+  ) -> tuple[Array, dict[str, Any]]:
+    """What training minimises, in nats a scene, and metrics.
+
+    The negative ELBO at the schedule's variance, less the KL that is not
+    charged (yet). Where only `num_rendered` of the targets are rendered, their
+    likelihood stands for all: the mean over the choice is the bound. The
+    metrics, `loss` among them, are the bound's, with all of the KL.
+    """
+    variance = self.pixel_variance(step)
+    key = jax.random.fold_in(key, step)
+    shown, scale = self._rendered(key, batch)
+    mean, z, q, p = self._bound(params, key, batch, shown)
+    options = {'per_target': self.per_target, 'scale': scale}
+    bound = objective.elbo(mean, shown, z, q, p, variance, **options)
+    loss, metrics = objective.loss_and_metrics(
+      bound, mean, shown, q, p, variance, **options
+    )
+    uncharged = (1 - self.kl_weight(step)) * bound.kl
+    total = jnp.maximum(jnp.sum(batch.weight), 1e-8)
+    return loss - jnp.sum(batch.weight * uncharged) / total, metrics
+
+  def reconstruct(self, params: Params, key: Array, batch: Batch) -> Array:
+    """Targets rendered from one posterior draw, [B, T, H, W, 3]."""
+    return self._bound(params, key, batch)[0]
+
+  def _bound(
+    self, params: Params, key: Array, batch: Batch, shown: Batch | None = None
+  ):
+    """The targets of `shown` as the posterior of `batch` has them, z, q, p."""
+    inputs = self._inputs(key, batch, batch if shown is None else shown)
+    return self._apply(self.bound_name, params, *inputs)
+
+  def _inputs(self, key: Array, batch: Batch, shown: Batch) -> tuple[Any, ...]:
+    """What the networks' bound takes; `shown` has the targets to render."""
+    raise NotImplementedError
+
+  def _rendered(self, key: Array, batch: Batch) -> tuple[Batch, Array]:
+    """The batch with `num_rendered` of its targets, and its `scale` [B].
+
+    The choice in a scene follows from its example alone.
+    """
+    count = self.num_rendered
+    if not 0 < count < batch.target_mask.shape[1]:
+      return batch, jnp.ones_like(batch.weight)
+
+    def order(example: Array, mask: Array) -> Array:
+      key_ = jax.random.fold_in(jax.random.fold_in(key, example), 2**31 - 1)
+      luck = jax.random.uniform(key_, mask.shape)
+      return jnp.argsort(jnp.where(mask, luck, 2.0))[:count]
+
+    index = jax.vmap(order)(batch.example_id, batch.target_mask)
+    frames, views, mask = jax.tree.map(
+      lambda x: jax.vmap(lambda rows, chosen: rows[chosen])(x, index),
+      (*batch.target, batch.target_mask),
+    )
+    all_, some = jnp.sum(batch.target_mask, axis=1), jnp.sum(mask, axis=1)
+    scale = all_ / jnp.maximum(some, 1)
+    return batch._replace(target=Scene(frames, views), target_mask=mask), scale
+
+  def _apply(self, method: str, params: Params, *args: Any) -> Any:
+    return self.networks.apply({'params': params}, *args, method=method)
+
+  def _noise(self, keys: Array) -> Any:
+    """Standard normal [..., K, h, w, Z], from a key for each latent [...].
+
+    A pytree of such where the latent is one.
+    """
+    shapes, tree = jax.tree.flatten(
+      self.networks.latent_shape, is_leaf=_is_shape
+    )
+
+    def draw(key: Array) -> list[Array]:
+      if len(shapes) == 1:
+        return [jax.random.normal(key, shapes[0])]
+      each = jax.random.split(key, len(shapes))
+      return [jax.random.normal(*its) for its in zip(each, shapes, strict=True)]
+
+    flat = jax.vmap(draw)(keys.ravel())
+    noise = [x.reshape(keys.shape + x.shape[1:]) for x in flat]
+    return jax.tree.unflatten(tree, noise)
+
+
+class CGQN(LatentModel):
+  """One latent per scene, [S, B, K, h, w, Z]: frames of a sample agree."""
+
+  bound_name, per_target = 'bound', False
 
   def prior(
     self,
@@ -165,102 +269,9 @@ class CGQN:
     latent = self.prior(params, key, r, num_samples, example_id, first_sample)
     return self.render(params, latent, views)
 
-  def elbo(
-    self,
-    params: Params,
-    key: Array,
-    batch: Batch,
-    pixel_variance: Array | float,
-  ) -> Elbo:
-    """The bound of each scene, [B] nats, from one posterior draw."""
-    mean, z, q, p = self._bound(params, key, batch)
-    return objective.elbo(
-      mean, batch, z, q, p, pixel_variance, per_target=self._per_target
-    )
-
-  def loss(
-    self, params: Params, key: Array, batch: Batch, step: Array
-  ) -> tuple[Array, dict[str, Any]]:
-    """What training minimises, in nats a scene, and metrics.
-
-    The negative ELBO at the schedule's variance, less the KL that is not
-    charged (yet). Where only `num_rendered` of the targets are rendered, their
-    likelihood stands for all: the mean over the choice is the bound. The
-    metrics, `loss` among them, are the bound's, with all of the KL.
-    """
-    variance = self.pixel_variance(step)
-    key = jax.random.fold_in(key, step)
-    shown, scale = self._rendered(key, batch)
-    mean, z, q, p = self._bound(params, key, batch, shown)
-    options = {'per_target': self._per_target, 'scale': scale}
-    bound = objective.elbo(mean, shown, z, q, p, variance, **options)
-    loss, metrics = objective.loss_and_metrics(
-      bound, mean, shown, q, p, variance, **options
-    )
-    uncharged = (1 - self.kl_weight(step)) * bound.kl
-    total = jnp.maximum(jnp.sum(batch.weight), 1e-8)
-    return loss - jnp.sum(batch.weight * uncharged) / total, metrics
-
-  def reconstruct(self, params: Params, key: Array, batch: Batch) -> Array:
-    """Targets rendered from one posterior draw, [B, T, H, W, 3]."""
-    return self._bound(params, key, batch)[0]
-
-  def _bound(
-    self, params: Params, key: Array, batch: Batch, shown: Batch | None = None
-  ):
-    """The targets of `shown` as the posterior of `batch` has them, z, q, p."""
-    inputs = self._inputs(key, batch, batch if shown is None else shown)
-    return self._apply(self._bound_name, params, *inputs)
-
   def _inputs(self, key: Array, batch: Batch, shown: Batch) -> tuple[Any, ...]:
-    """What the networks' bound takes."""
     noise = self._noise(sample_keys(key, batch.example_id)[0])
     return batch, noise, shown.target.views
-
-  def _rendered(self, key: Array, batch: Batch) -> tuple[Batch, Array]:
-    """The batch with `num_rendered` of its targets, and its `scale` [B].
-
-    The choice in a scene follows from its example alone.
-    """
-    count = self.num_rendered
-    if not 0 < count < batch.target_mask.shape[1]:
-      return batch, jnp.ones_like(batch.weight)
-
-    def order(example: Array, mask: Array) -> Array:
-      key_ = jax.random.fold_in(jax.random.fold_in(key, example), 2**31 - 1)
-      luck = jax.random.uniform(key_, mask.shape)
-      return jnp.argsort(jnp.where(mask, luck, 2.0))[:count]
-
-    index = jax.vmap(order)(batch.example_id, batch.target_mask)
-    frames, views, mask = jax.tree.map(
-      lambda x: jax.vmap(lambda rows, chosen: rows[chosen])(x, index),
-      (*batch.target, batch.target_mask),
-    )
-    all_, some = jnp.sum(batch.target_mask, axis=1), jnp.sum(mask, axis=1)
-    scale = all_ / jnp.maximum(some, 1)
-    return batch._replace(target=Scene(frames, views), target_mask=mask), scale
-
-  def _apply(self, method: str, params: Params, *args: Any) -> Any:
-    return self.networks.apply({'params': params}, *args, method=method)
-
-  def _noise(self, keys: Array) -> Any:
-    """Standard normal [..., K, h, w, Z], from a key for each latent [...].
-
-    A pytree of such where the latent is one.
-    """
-    shapes, tree = jax.tree.flatten(
-      self.networks.latent_shape, is_leaf=_is_shape
-    )
-
-    def draw(key: Array) -> list[Array]:
-      if len(shapes) == 1:
-        return [jax.random.normal(key, shapes[0])]
-      each = jax.random.split(key, len(shapes))
-      return [jax.random.normal(*its) for its in zip(each, shapes, strict=True)]
-
-    flat = jax.vmap(draw)(keys.ravel())
-    noise = [x.reshape(keys.shape + x.shape[1:]) for x in flat]
-    return jax.tree.unflatten(tree, noise)
 
 
 def _is_shape(x: Any) -> bool:

@@ -47,19 +47,24 @@ class ConvDraw(nn.Module):
   kernel: int
   posterior_sees_prior: bool
   view_features: int = 0
+  cpu: bool = True
 
   def setup(self) -> None:
     static = self.encoding + self.view_features
     fed = self.hidden if self.posterior_sees_prior else 0
     self.prior_projection = PatchConv(self.encoding, self.stride)
-    self.prior_lstm = ConvLSTM(self.hidden, static, self.latent, self.kernel)
-    self.prior_head = RecurrentConv(self.hidden, 2 * self.latent, self.kernel)
+    self.prior_lstm = ConvLSTM(
+      self.hidden, static, self.latent, self.kernel, self.cpu
+    )
+    self.prior_head = RecurrentConv(
+      self.hidden, 2 * self.latent, self.kernel, self.cpu
+    )
     self.posterior_projection = PatchConv(self.encoding, self.stride)
     self.posterior_lstm = ConvLSTM(
-      self.hidden, static, self.latent + fed, self.kernel
+      self.hidden, static, self.latent + fed, self.kernel, self.cpu
     )
     self.posterior_head = RecurrentConv(
-      self.hidden, 2 * self.latent, self.kernel
+      self.hidden, 2 * self.latent, self.kernel, self.cpu
     )
 
   def sample_prior(

@@ -10,9 +10,6 @@ gradients that XLA derives fall to the naive path for any map (an update at
 not.
 """
 
-from collections.abc import Iterator
-import contextlib
-import contextvars
 import functools
 import math
 from typing import NamedTuple
@@ -30,27 +27,15 @@ _MAPS_FOR_MATRIX = 64
 # 16x16 it takes a quarter of the time that way (measured in docs/speed.md).
 _CELLS_AT_ONCE = 2048
 
-_PLAIN = contextvars.ContextVar('plain_convolutions', default=False)
 
+def convolve(x: Array, kernel: Array, cpu: bool = True) -> Array:
+  """Stride-1 SAME convolution of [..., h, w, I] with [k, k, I, O], k odd.
 
-@contextlib.contextmanager
-def plain_convolutions() -> Iterator[None]:
-  """What is traced inside has every convolution as one, on CPUs too.
-
-  For counting FLOPs by one convention (`flops.py`), whatever form runs.
+  cpu: in the form that is fastest on CPUs; else the plain one.
   """
-  token = _PLAIN.set(True)
-  try:
-    yield
-  finally:
-    _PLAIN.reset(token)
-
-
-def convolve(x: Array, kernel: Array) -> Array:
-  """Stride-1 SAME convolution of [..., h, w, I] with [k, k, I, O], k odd."""
   height, width = x.shape[-3:-1]
   maps = math.prod(x.shape[:-3])
-  return apply(x, operator(kernel, height, width, maps))
+  return apply(x, operator(kernel, height, width, maps, cpu))
 
 
 class TwoWay(NamedTuple):
@@ -60,23 +45,32 @@ class TwoWay(NamedTuple):
   turned: Array
 
 
-Operator = Array | TwoWay
+class ByPatches(NamedTuple):
+  """A kernel [k, k, I, O] that patches of the map are multiplied with."""
+
+  kernel: Array
 
 
-def operator(kernel: Array, height: int, width: int, maps: int) -> Operator:
+Operator = Array | TwoWay | ByPatches
+
+
+def operator(
+  kernel: Array, height: int, width: int, maps: int, cpu: bool = True
+) -> Operator:
   """A kernel [k, k, I, O] in the form that is fastest on `maps` such maps.
 
-  The kernel itself, alone or both ways, or a matrix [h w I, h w O]. Make it
-  once, outside of a scan, and `apply` it in every step.
+  On accelerators the kernel itself; on CPUs the kernel both ways, for patches,
+  or as a matrix [h w I, h w O]. Make it once, outside of a scan, and `apply` it
+  in every step.
   """
-  if _PLAIN.get() or jax.default_backend() != 'cpu':
+  if not cpu:
     return kernel
   size, _, inputs, outputs = kernel.shape
   if min(height, width) >= size:
     turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
     return TwoWay(kernel, jax.lax.stop_gradient(turned))
   if maps < _MAPS_FOR_MATRIX:
-    return kernel
+    return ByPatches(kernel)
   taps = jnp.asarray(_taps(height, width, size))
   matrix = taps @ kernel.reshape((size * size, inputs * outputs))
   cells = height * width
@@ -90,15 +84,14 @@ def apply(x: Array, operator: Operator) -> Array:
   count, height, width, _ = maps.shape
   if isinstance(operator, TwoWay):
     out = _convolve_on_cpu(maps, *operator)
+  elif isinstance(operator, ByPatches):
+    size, *_, outputs = operator.kernel.shape
+    out = _patches(maps, size) @ operator.kernel.reshape((-1, outputs))
   elif operator.ndim == 2:
     out = maps.reshape((count, -1)) @ operator
     out = out.reshape((count, height, width, -1))
-  elif _PLAIN.get() or jax.default_backend() != 'cpu':
-    out = _native(maps, operator)
   else:
-    out = _patches(maps, operator.shape[0]) @ operator.reshape(
-      (-1, operator.shape[-1])
-    )
+    out = _native(maps, operator)
   return out.reshape(x.shape[:-1] + out.shape[-1:])
 
 

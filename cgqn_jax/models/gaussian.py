@@ -99,3 +99,15 @@ def image_log_prob(
   squared = jnp.sum((frames - mean) ** 2, axis=EVENT_AXES)
   constant = 0.5 * size * (LOG_TWO_PI + jnp.log(variance))
   return -0.5 * squared / variance - constant
+
+
+def normal(mean: Array, log_variance: Array) -> Normal:
+  """A normal from its two heads, the log-variance within the usual range.
+
+  The gradient passes the bounds: while the KL is not charged yet nothing holds
+  a log-variance back, and one that has crossed a bound must come back later.
+  """
+  clipped = jnp.clip(log_variance, *LOG_VARIANCE_RANGE)
+  return Normal(
+    mean, (log_variance + jax.lax.stop_gradient(clipped - log_variance)) / 2
+  )

@@ -13,18 +13,23 @@ import jax
 import jax.numpy as jnp
 
 from cgqn_jax.models import gaussian
-from cgqn_jax.models.cgqn import CGQN, Latent, flatten, lead, sample_keys
+from cgqn_jax.models.cgqn import (
+  Latent,
+  LatentModel,
+  flatten,
+  lead,
+  sample_keys,
+)
 from cgqn_jax.types import Array, Batch, Params, Scene
 
 
-class GQN(CGQN):
-  """CGQN's interface, with latents [S, B, T, K, h, w, Z]: one a query.
+class GQN(LatentModel):
+  """One latent per query, [S, B, T, K, h, w, Z].
 
-  `prior` and `posterior` take the queries beside what CGQN's take, and
-  `render` wants the same ones again.
+  `prior` and `posterior` take the queries, and `render` the same ones again.
   """
 
-  _bound_name, _per_target = 'bound_each', True
+  bound_name, per_target = 'bound_each', True
 
   def prior(
     self,

@@ -5,6 +5,7 @@ and what does not change over the steps of a scan is convolved only once.
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from cgqn_jax.models.convolutions import apply, convolve, operator
@@ -24,6 +25,7 @@ class Conv(nn.Module):
   features: int
   size: int
   kernel_init: nn.initializers.Initializer = KERNEL_INIT
+  cpu: bool = True
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
@@ -31,15 +33,16 @@ class Conv(nn.Module):
     kernel = self.param('kernel', self.kernel_init, shape)
     bias = self.param('bias', nn.initializers.zeros_init(), shape[-1:])
     kernel, bias = kernel.astype(x.dtype), bias.astype(x.dtype)
-    return add_bias(convolve(x, kernel), bias)
+    return add_bias(convolve(x, kernel, self.cpu), bias)
 
 
 class RecurrentConv(nn.Module):
-  """The same for use in every step of a scan: its operator is made before."""
+  """Like `Conv`, with its operator precomputed outside a scan."""
 
   inputs: int
   features: int
   size: int
+  cpu: bool = True
 
   def setup(self) -> None:
     shape = (self.size, self.size, self.inputs, self.features)
@@ -48,7 +51,7 @@ class RecurrentConv(nn.Module):
 
   def operator(self, height: int, width: int, maps: int) -> Array:
     """What `__call__` wants, see `operator`."""
-    return operator(self.kernel, height, width, maps)
+    return operator(self.kernel, height, width, maps, self.cpu)
 
   def __call__(self, x: Array, operator: Array) -> Array:
     return add_bias(apply(x, operator), self.bias)
@@ -110,6 +113,7 @@ class ConvLSTM(nn.Module):
   static_features: int
   input_features: int
   size: int
+  cpu: bool = True
 
   def setup(self) -> None:
     channels = self.static_features + self.input_features + self.features
@@ -124,7 +128,7 @@ class ConvLSTM(nn.Module):
 
   def static_gates(self, x: Array) -> Array:
     """Gates [..., h, w, 4 F] due to the first I static channels of x."""
-    gates = convolve(x, self.kernel[:, :, : x.shape[-1]])
+    gates = convolve(x, self.kernel[:, :, : x.shape[-1]], self.cpu)
     return add_bias(gates, self.bias)
 
   def view_gates(self, views: Array, height: int, width: int) -> Array:
@@ -135,13 +139,14 @@ class ConvLSTM(nn.Module):
     """
     last, width_v = self.static_features, views.shape[-1]
     basis = broadcast_view(jnp.eye(width_v), height, width)
-    maps = convolve(basis, self.kernel[:, :, last - width_v : last])
+    kernel = self.kernel[:, :, last - width_v : last]
+    maps = convolve(basis, kernel, self.cpu)
     return jnp.einsum('...v,vhwg->...hwg', views, maps)
 
   def recurrent_operator(self, height: int, width: int, maps: int) -> Array:
     """The operator of [inputs ; h]: make it before the scan, see `operator`."""
     kernel = self.kernel[:, :, self.static_features :]
-    return operator(kernel, height, width, maps)
+    return operator(kernel, height, width, maps, self.cpu)
 
   def initial_carry(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
     """Zero (h, c) for maps [*shape, features]."""
@@ -189,34 +194,113 @@ def broadcast_view(view: Array, height: int, width: int) -> Array:
   )
 
 
-class Encoder(nn.Module):
-  """M_theta: a frame and its viewpoint -> a representation (appendix B).
-
-  Four convolutions, ReLU between them and none after the last; the viewpoint
-  is broadcast over the frame and concatenated to it. Not the paper's, and off:
-  frames times frame_scale, and with view_gains a viewpoint that also scales the
-  features, for a sum over frames to keep apart what was seen when.
-  """
-
-  widths: tuple[int, int, int, int] = (8, 16, 32, 32)
-  frame_scale: float = 1.0
-  view_gains: bool = False
-
-  @nn.compact
-  def __call__(self, frames: Array, views: Array) -> Array:
-    """frames [..., H, W, 3], views [..., V] -> [..., H/4, W/4, R]."""
-    height, width = frames.shape[-3:-1]
-    first, second, third, last = self.widths
-    frames = frames * self.frame_scale
-    x = jnp.concatenate([frames, broadcast_view(views, height, width)], axis=-1)
-    x = nn.relu(PatchConv(first, 2)(x))
-    x = nn.relu(PatchConv(second, 2)(x))
-    x = nn.relu(Conv(third, 3)(x))
-    x = Conv(last, 3)(x)
-    return x * view_gains(last, views) if self.view_gains else x
-
-
 def view_gains(features: int, views: Array) -> Array:
   """Within a compact module: factors [..., 1, 1, features], around 1."""
   gains = nn.Dense(features, kernel_init=KERNEL_INIT, name='view_gains')(views)
   return 1 + gains[..., None, None, :]
+
+
+# Layers of the sequential models: those of CDNA and SV2P follow the code that
+# was released with them, those of sSSM Buesing et al. 2018. Strided
+# convolutions and their transposes are one matrix product each, for their
+# gradients inside a scan are slow on CPUs otherwise.
+
+
+def scale(channels: int, width: float) -> int:
+  """A layer's channels at another width: even, so that sizes can be matched."""
+  return max(2, 2 * round(channels * width / 2))
+
+
+class FrameNorm(nn.Module):
+  """Layer norm over H, W and C with a gain and an offset a channel.
+
+  Flax's default norms over the channels alone: another layer.
+  """
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    return nn.LayerNorm(
+      epsilon=1e-6, reduction_axes=(-3, -2, -1), feature_axes=-1
+    )(x)
+
+
+class StridedConv(nn.Module):
+  """SAME convolution of stride 2: [..., 2 h, 2 w, I] -> [..., h, w, O]."""
+
+  features: int
+  size: int
+  use_bias: bool = True
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    height, width = x.shape[-3:-1]
+    before = (self.size - 2) // 2
+    pad = (before, self.size - 2 - before)
+    x = jnp.pad(x, ((0, 0),) * (x.ndim - 3) + (pad, pad, (0, 0)))
+    patches = jnp.concatenate(
+      [
+        x[..., i : i + height : 2, j : j + width : 2, :]
+        for i in range(self.size)
+        for j in range(self.size)
+      ],
+      axis=-1,
+    )
+    return nn.Dense(
+      self.features, use_bias=self.use_bias, kernel_init=KERNEL_INIT
+    )(patches)
+
+
+class TransposedConv(nn.Module):
+  """The transpose of a 3x3 `StridedConv`: [..., h, w, I] -> [..., 2 h, 2 w, O].
+
+  Of just that one, padding and all, so a map that went down and up again is
+  not shifted by a pixel.
+  """
+
+  features: int
+  use_bias: bool = True
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    # Every output sums over 9 / 4 taps in the mean.
+    init = nn.initializers.variance_scaling(4 / 9, 'fan_in', 'normal')
+    taps = nn.Dense(9 * self.features, use_bias=False, kernel_init=init)(x)
+    taps = taps.reshape(x.shape[:-1] + (3, 3, self.features))
+    # Input cell i reaches the outputs 2 i, 2 i + 1 and 2 i + 2.
+    rows = _overlap(taps, cells=-5, offsets=-3)
+    image = _overlap(rows, cells=-4, offsets=-2)
+    height, width = x.shape[-3:-1]
+    image = jnp.swapaxes(image, -4, -3)
+    image = image.reshape(x.shape[:-3] + (2 * height, 2 * width, self.features))
+    if not self.use_bias:
+      return image
+    zeros = nn.initializers.zeros_init()
+    return add_bias(image, self.param('bias', zeros, (self.features,)))
+
+
+def _overlap(taps: Array, cells: int, offsets: int) -> Array:
+  """Adds offset 2 of each cell to offset 0 of the next: 3 offsets -> 2."""
+  first, second, third = jnp.split(taps, 3, axis=offsets)
+  pad = [(0, 0)] * taps.ndim
+  pad[cells] = (1, 0)
+  third = jnp.pad(third, pad)
+  third = jax.lax.slice_in_dim(
+    third, 0, taps.shape[cells], axis=taps.ndim + cells
+  )
+  return jnp.concatenate([first + third, second], axis=offsets)
+
+
+def space_to_depth(x: Array, s: int) -> Array:
+  """[..., h s, w s, I] -> [..., h, w, s s I]."""
+  height, width, channels = x.shape[-3:]
+  x = x.reshape(x.shape[:-3] + (height // s, s, width // s, s, channels))
+  x = jnp.swapaxes(x, -4, -3)
+  return x.reshape(x.shape[:-3] + (s * s * channels,))
+
+
+def depth_to_space(x: Array, s: int) -> Array:
+  """The inverse: [..., h, w, s s I] -> [..., h s, w s, I]."""
+  height, width, channels = x.shape[-3:]
+  x = x.reshape(x.shape[:-1] + (s, s, channels // (s * s)))
+  x = jnp.swapaxes(x, -4, -3)
+  return x.reshape(x.shape[:-5] + (height * s, width * s, channels // (s * s)))

@@ -9,7 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from cgqn_jax.models.conv_draw import ConvDraw
-from cgqn_jax.models.layers import Encoder, PatchConv, embed_views
+from cgqn_jax.models.layers import (
+  Conv,
+  PatchConv,
+  broadcast_view,
+  embed_views,
+  view_gains,
+)
 from cgqn_jax.models.renderer import Renderer, Sketch
 from cgqn_jax.types import Array, Batch, Normal, Scene, to_unit
 
@@ -37,6 +43,7 @@ class Networks(nn.Module):
   normalize_r: bool = False
   frame_scale: float = 1.0
   view_gains: bool = False
+  cpu: bool = True
 
   @property
   def latent_shape(self) -> tuple[int, int, int, int]:
@@ -50,10 +57,12 @@ class Networks(nn.Module):
     view_features = self.view_size * (1 + 2 * self.view_frequencies)
     if self.renderer_sees_context:
       self.context_projection = PatchConv(self.nf_enc, self.stride_to_hidden)
-      self.sketch = Sketch(self.nf_to_obs, self.stride_to_obs, self.view_gains)
+      self.sketch = Sketch(
+        self.nf_to_obs, self.stride_to_obs, self.view_gains, self.cpu
+      )
       latent += self.nf_enc
     self.encoder = Encoder(
-      self.encoder_widths, self.frame_scale, self.view_gains
+      self.encoder_widths, self.frame_scale, self.view_gains, self.cpu
     )
     self.draw = ConvDraw(
       hidden=self.nf_to_hidden,
@@ -63,6 +72,7 @@ class Networks(nn.Module):
       kernel=self.kernel,
       posterior_sees_prior=self.posterior_sees_prior,
       view_features=view_features if self.latent_sees_query else 0,
+      cpu=self.cpu,
     )
     self.renderer = Renderer(
       steps=steps,
@@ -75,6 +85,7 @@ class Networks(nn.Module):
       latent_features=latent,
       view_features=view_features,
       z_per_step=self.z_per_step,
+      cpu=self.cpu,
     )
 
   def encode(self, scene: Scene, mask: Array) -> Array:
@@ -169,3 +180,31 @@ class Networks(nn.Module):
     if views is None or not self.latent_sees_query:
       return None
     return embed_views(views, self.view_frequencies)
+
+
+class Encoder(nn.Module):
+  """M_theta: a frame and its viewpoint -> a representation (appendix B).
+
+  Four convolutions, ReLU between them and none after the last; the viewpoint
+  is broadcast over the frame and concatenated to it. Not the paper's, and off:
+  frames times frame_scale, and with view_gains a viewpoint that also scales the
+  features, for a sum over frames to keep apart what was seen when.
+  """
+
+  widths: tuple[int, int, int, int] = (8, 16, 32, 32)
+  frame_scale: float = 1.0
+  view_gains: bool = False
+  cpu: bool = True
+
+  @nn.compact
+  def __call__(self, frames: Array, views: Array) -> Array:
+    """frames [..., H, W, 3], views [..., V] -> [..., H/4, W/4, R]."""
+    height, width = frames.shape[-3:-1]
+    first, second, third, last = self.widths
+    frames = frames * self.frame_scale
+    x = jnp.concatenate([frames, broadcast_view(views, height, width)], axis=-1)
+    x = nn.relu(PatchConv(first, 2)(x))
+    x = nn.relu(PatchConv(second, 2)(x))
+    x = nn.relu(Conv(third, 3, cpu=self.cpu)(x))
+    x = Conv(last, 3, cpu=self.cpu)(x)
+    return x * view_gains(last, views) if self.view_gains else x

@@ -1,4 +1,4 @@
-"""The evidence lower bound and the pixel-variance schedule.
+"""The evidence lower bound.
 
 Paper, section 3.3 and appendices A and B. Everything is in nats, summed over
 targets, pixels, channels and DRAW steps, with every constant; the mean is
@@ -8,67 +8,9 @@ taken over scenes only.
 from typing import Any
 
 import jax.numpy as jnp
-import optax
 
 from cgqn_jax.models import gaussian
 from cgqn_jax.types import Array, Batch, Elbo, to_unit
-
-# The run length at which the paper's boundaries hold as printed; any other
-# run scales them all by one factor (the text does not state a length).
-SCHEDULE_STEPS = 400_000
-
-
-def schedule(
-  boundaries: tuple[int, ...],
-  values: tuple[float, ...],
-  interpolation: str,
-  num_steps: int,
-) -> optax.Schedule:
-  """A schedule printed for 400,000 steps, scaled to a run of `num_steps`.
-
-  Args:
-    boundaries: steps, of a 400,000-step run, at which `values` are reached.
-    values: as many; constant before the first boundary and after the last.
-    interpolation: 'linear' or 'cosine' between them (half a wave, so that
-      both ends are flat), or 'constant' until the next one.
-    num_steps: length of this run.
-  """
-  if len(boundaries) != len(values) or not values:
-    raise ValueError(
-      f'schedule: {len(boundaries)} boundaries for {len(values)} values; give '
-      'one value for each boundary'
-    )
-  if interpolation not in ('linear', 'cosine', 'constant'):
-    raise ValueError(
-      f"schedule: interpolation is {interpolation!r}; use 'linear', 'cosine' "
-      "or 'constant'"
-    )
-  factor = num_steps / SCHEDULE_STEPS
-  steps = jnp.array([b * factor for b in boundaries], jnp.float32)
-  levels = jnp.array(values, jnp.float32)
-
-  def linear(step: Array) -> Array:
-    return jnp.interp(jnp.asarray(step, jnp.float32), steps, levels)
-
-  def cosine(step: Array) -> Array:
-    place = jnp.interp(
-      jnp.asarray(step, jnp.float32),
-      steps,
-      jnp.arange(len(values), dtype=jnp.float32),
-    )
-    before = jnp.floor(place)
-    after = jnp.minimum(before + 1, len(values) - 1).astype(jnp.int32)
-    share = (1 - jnp.cos(jnp.pi * (place - before))) / 2
-    first = levels[before.astype(jnp.int32)]
-    return first + share * (levels[after] - first)
-
-  def constant(step: Array) -> Array:
-    reached = jnp.sum(jnp.asarray(step, jnp.float32) >= steps)
-    return levels[jnp.maximum(reached - 1, 0)]
-
-  return {'linear': linear, 'cosine': cosine, 'constant': constant}[
-    interpolation
-  ]
 
 
 def elbo(

@@ -37,11 +37,14 @@ class Renderer(nn.Module):
   latent_features: int
   view_features: int
   z_per_step: bool
+  cpu: bool = True
 
   def setup(self) -> None:
     static = self.latent_features + self.view_features
     self.decode = PatchConv(self.decoding, self.stride)
-    self.lstm = ConvLSTM(self.hidden, static, self.decoding, self.kernel)
+    self.lstm = ConvLSTM(
+      self.hidden, static, self.decoding, self.kernel, self.cpu
+    )
     self.write = PatchDeconv(self.canvas, self.stride)
     # Black at first. What random weights write has an error of a frame's own
     # scale, and undoing it costs hundreds of updates (docs/learning_draw.md).
@@ -120,12 +123,13 @@ class Sketch(nn.Module):
   features: int
   stride: int
   view_gains: bool = False
+  cpu: bool = True
 
   @nn.compact
   def __call__(self, r: Array, z: Array, views: Array) -> Array:
     """r [B, H/4, W/4, R], z [B, h, w, F], views [B, T, V] -> [B, T, ...]."""
     hidden = 4 * self.features
-    shared = Conv(hidden, 3, name='context')(r)
+    shared = Conv(hidden, 3, cpu=self.cpu, name='context')(r)
     shared += PatchDeconv(hidden, self.stride, name='latent')(z)
     shared = shared[:, None]
     if self.view_gains:

@@ -62,6 +62,7 @@ class ResidualNetworks(nn.Module):
   rotated: bool
   bfloat16: bool
   latent_sees_query: bool = False
+  cpu: bool = True
 
   @property
   def grid(self) -> int:
@@ -83,6 +84,7 @@ class ResidualNetworks(nn.Module):
       self.encoder_blocks,
       self.rotated,
       self.bfloat16,
+      self.cpu,
     )
     self.latent = Latent(
       self.width,
@@ -90,6 +92,7 @@ class ResidualNetworks(nn.Module):
       self.map_latent,
       self.vector_latent,
       self.bfloat16,
+      self.cpu,
     )
     self.renderer = Renderer(
       self.width,
@@ -97,6 +100,7 @@ class ResidualNetworks(nn.Module):
       self.renderer_blocks,
       self.rotated,
       self.bfloat16,
+      self.cpu,
     )
 
   def encode(self, scene: Scene, mask: Array) -> Array:
@@ -222,6 +226,7 @@ class Block(nn.Module):
   """
 
   bfloat16: bool
+  cpu: bool
 
   @nn.compact
   def __call__(self, x: Array, c: Array | None = None) -> Array:
@@ -230,7 +235,7 @@ class Block(nn.Module):
 
   def _convolve(self, x: Array, init: nn.initializers.Initializer) -> Array:
     y = nn.gelu(x).astype(jnp.bfloat16 if self.bfloat16 else x.dtype)
-    return Conv(x.shape[-1], 3, init)(y).astype(x.dtype)
+    return Conv(x.shape[-1], 3, init, self.cpu)(y).astype(x.dtype)
 
 
 class Encoder(nn.Module):
@@ -241,6 +246,7 @@ class Encoder(nn.Module):
   blocks: int
   rotated: bool
   bfloat16: bool
+  cpu: bool
 
   @nn.compact
   def __call__(self, frames: Array, views: Array) -> Array:
@@ -248,7 +254,7 @@ class Encoder(nn.Module):
     c = ViewFeatures()(views)
     x = PatchConv(self.width, PATCH)(frames)
     for _ in range(self.blocks):
-      x = Block(self.bfloat16)(x, c)
+      x = Block(self.bfloat16, self.cpu)(x, c)
     x = Modulation()(x, c)
     if not self.rotated:
       return nn.Dense(self.representation)(x)
@@ -318,6 +324,7 @@ class Latent(nn.Module):
   map_latent: int
   vector_latent: int
   bfloat16: bool
+  cpu: bool
 
   def setup(self) -> None:
     each = range(self.steps)
@@ -325,15 +332,15 @@ class Latent(nn.Module):
     self.places = Coordinates(self.width)
     self.choices = [Choice(self.width) for _ in each]
     self.features = ViewFeatures()
-    self.blocks = [Block(self.bfloat16) for _ in each]
+    self.blocks = [Block(self.bfloat16, self.cpu) for _ in each]
     self.priors = [Heads(self.map_latent, self.vector_latent) for _ in each]
     self.map_inputs = [nn.Dense(self.width) for _ in each]
     self.vector_inputs = [Vector(self.width) for _ in each]
-    self.last = Block(self.bfloat16)
+    self.last = Block(self.bfloat16, self.cpu)
     self.evidence = nn.Dense(self.width)
-    self.evidence_block = Block(self.bfloat16)
+    self.evidence_block = Block(self.bfloat16, self.cpu)
     self.joins = [nn.Dense(self.width) for _ in each]
-    self.posterior_blocks = [Block(self.bfloat16) for _ in each]
+    self.posterior_blocks = [Block(self.bfloat16, self.cpu) for _ in each]
     self.posteriors = [Heads(self.map_latent, self.vector_latent) for _ in each]
 
   def sample_prior(
@@ -509,6 +516,7 @@ class Renderer(nn.Module):
   blocks: int
   rotated: bool
   bfloat16: bool
+  cpu: bool
 
   @nn.compact
   def __call__(
@@ -538,7 +546,7 @@ class Renderer(nn.Module):
     x = x + Coordinates(self.width)(x)
     x = jnp.broadcast_to(x, views.shape[:2] + x.shape[2:])
     for _ in range(self.blocks):
-      x = Block(self.bfloat16)(x, c)
+      x = Block(self.bfloat16, self.cpu)(x, c)
     y = Modulation()(x, c)
     hidden = nn.gelu(nn.Dense(4 * self.width)(y))
     # Black at first, as in the paper's renderer.

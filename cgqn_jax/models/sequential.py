@@ -17,7 +17,6 @@ import numpy as np
 import optax
 
 from cgqn_jax.models import gaussian, objective
-from cgqn_jax.models.frame_layers import frame_index
 from cgqn_jax.types import Array, Batch, Elbo, Params, Scene, to_unit
 
 
@@ -281,3 +280,28 @@ def _indices(name: str, views: np.ndarray, num_frames: int) -> np.ndarray:
 
 def _name(row: np.ndarray) -> str:
   return f'frames {", ".join(map(str, row))}' if row.size else 'empty'
+
+
+def frame_index(views: Array, num_frames: int) -> Array:
+  """Timestamps [..., 1] in [0, 1] -> frame numbers [...]."""
+  return jnp.round(views[..., 0] * (num_frames - 1)).astype(jnp.int32)
+
+
+def pick(x: Array, index: Array) -> Array:
+  """x [B, n, ...] and index [B, T] -> [B, T, ...]: NaN past the end."""
+  take = jax.vmap(lambda x, i: jnp.take(x, i, axis=0, mode='fill'))
+  return take(x, jnp.maximum(index, 0))
+
+
+def answer(context: Array, index: Array, predicted: Array) -> Array:
+  """Returns context frames unchanged where a query asks for one.
+
+  Args:
+    context: [B, C, H, W, 3].
+    index: [B, T] frame numbers.
+    predicted: [S, B, T, H, W, 3].
+  """
+  last = context.shape[1] - 1
+  given = pick(context, jnp.minimum(index, last))[None]
+  asked = jnp.expand_dims(index <= last, (0, -1, -2, -3))
+  return jnp.where(asked, given, predicted)

@@ -12,37 +12,13 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 
 from cgqn_jax.models import gaussian
-from cgqn_jax.models.frame_layers import (
-  answer,
-  depth_to_space,
-  normal,
-  pick,
-  scale,
-  space_to_depth,
-)
-from cgqn_jax.models.layers import Conv
-from cgqn_jax.models.sequential import Noise, Sequential, Stage
+from cgqn_jax.models.layers import Conv, depth_to_space, scale, space_to_depth
+from cgqn_jax.models.sequential import Noise, Stage, answer, pick
 from cgqn_jax.types import Array, Normal
 
 GRID = 8  # of the state, whatever the frame's size
-
-
-class SSSM(Sequential):
-  """`Sequential` on `SSSMNetworks`, with the schedules that sSSM has."""
-
-  def __init__(
-    self,
-    networks: nn.Module,
-    pixel_variance: optax.Schedule,
-    kl_weight: optax.Schedule,
-    free_nats: float,
-  ):
-    super().__init__(
-      networks, pixel_variance, kl_weight=kl_weight, free_nats=free_nats
-    )
 
 
 class Stack(nn.Module):
@@ -52,10 +28,13 @@ class Stack(nn.Module):
   """
 
   layers: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+  cpu: bool = True
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    first, second, third = (Conv(features, k) for k, features in self.layers)
+    first, second, third = (
+      Conv(features, k, cpu=self.cpu) for k, features in self.layers
+    )
     x = nn.relu(first(x))
     x = nn.relu(x + second(x))
     return third(x)
@@ -66,12 +45,14 @@ class Head(nn.Module):
 
   hidden: int
   latent: int
+  cpu: bool = True
 
   @nn.compact
   def __call__(self, x: Array) -> Normal:
     layers = ((1, self.hidden), (3, self.hidden), (3, self.latent))
-    return normal(
-      Stack(layers, name='mean')(x), Stack(layers, name='log_variance')(x)
+    return gaussian.normal(
+      Stack(layers, self.cpu, name='mean')(x),
+      Stack(layers, self.cpu, name='log_variance')(x),
     )
 
 
@@ -84,12 +65,13 @@ class Branch(nn.Module):
 
   hidden: int
   features: int
+  cpu: bool = True
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    x = nn.relu(Conv(self.hidden, 3)(x))
-    x = nn.relu(Conv(self.hidden, 5)(x))
-    return Conv(self.features, 3, nn.initializers.zeros_init())(x)
+    x = nn.relu(Conv(self.hidden, 3, cpu=self.cpu)(x))
+    x = nn.relu(Conv(self.hidden, 5, cpu=self.cpu)(x))
+    return Conv(self.features, 3, nn.initializers.zeros_init(), self.cpu)(x)
 
 
 class Transition(nn.Module):
@@ -97,16 +79,19 @@ class Transition(nn.Module):
 
   hidden: int
   features: int
+  cpu: bool = True
 
   @nn.compact
   def __call__(self, s: Array, z: Array) -> Array:
     x = jnp.concatenate([s, z], axis=-1)
-    x = nn.relu(s + Branch(self.hidden, self.features)(x))
+    x = nn.relu(s + Branch(self.hidden, self.features, self.cpu)(x))
     # Pool and inject: each cell hears of the whole map.
-    pooled = jnp.max(Conv(self.hidden, 3)(x), axis=(1, 2), keepdims=True)
+    pooled = jnp.max(
+      Conv(self.hidden, 3, cpu=self.cpu)(x), axis=(1, 2), keepdims=True
+    )
     pooled = jnp.broadcast_to(pooled, x.shape[:-1] + pooled.shape[-1:])
     x = jnp.concatenate([x, pooled], axis=-1)
-    return s + Branch(self.hidden, self.features)(x)
+    return s + Branch(self.hidden, self.features, self.cpu)(x)
 
 
 class SSSMNetworks(nn.Module):
@@ -121,6 +106,7 @@ class SSSMNetworks(nn.Module):
   max_context: int
   width: float
   latent: int
+  cpu: bool = True
 
   @property
   def latent_shape(self) -> tuple[int, int, int, int]:
@@ -130,14 +116,14 @@ class SSSMNetworks(nn.Module):
   def setup(self) -> None:
     c16, c32, c64 = (scale(c, self.width) for c in (16, 32, 64))
     stride = self.frame_size // (2 * GRID)
-    self.encode_fine = Stack(((3, c16), (5, c16), (3, c64)))
-    self.encode_coarse = Stack(((3, c32), (5, c32), (3, c64)))
-    self.start = Stack(((1, c64), (3, c64), (3, c64)))
-    self.prior = Head(c32, self.latent)
-    self.posterior = Head(c32, self.latent)
-    self.transition = Transition(c32, c64)
-    self.decode_coarse = Stack(((1, c32), (5, c32), (3, 4 * c16)))
-    self.decode_fine = Stack(((3, c64), (3, c64), (1, 3 * stride**2)))
+    self.encode_fine = Stack(((3, c16), (5, c16), (3, c64)), self.cpu)
+    self.encode_coarse = Stack(((3, c32), (5, c32), (3, c64)), self.cpu)
+    self.start = Stack(((1, c64), (3, c64), (3, c64)), self.cpu)
+    self.prior = Head(c32, self.latent, self.cpu)
+    self.posterior = Head(c32, self.latent, self.cpu)
+    self.transition = Transition(c32, c64, self.cpu)
+    self.decode_coarse = Stack(((1, c32), (5, c32), (3, 4 * c16)), self.cpu)
+    self.decode_fine = Stack(((3, c64), (3, c64), (1, 3 * stride**2)), self.cpu)
 
   def encode(self, frames: Array) -> Array:
     """[..., H, W, 3] -> [..., h, w, R]."""

@@ -9,41 +9,12 @@ normalised; here the KL is in nats, summed, and counted as often as z is drawn.
 
 import flax.linen as nn
 import jax.numpy as jnp
-import optax
 
 from cgqn_jax.models import gaussian
 from cgqn_jax.models.cdna import Predictor, fed_truth, roll_out
-from cgqn_jax.models.frame_layers import (
-  FrameNorm,
-  StridedConv,
-  answer,
-  normal,
-  pick,
-  scale,
-)
-from cgqn_jax.models.layers import Conv
-from cgqn_jax.models.sequential import Noise, Sequential, Stage
+from cgqn_jax.models.layers import Conv, FrameNorm, StridedConv, scale
+from cgqn_jax.models.sequential import Noise, Stage, answer, pick
 from cgqn_jax.types import Array, Normal
-
-
-class SV2P(Sequential):
-  """`Sequential` on `SV2PNetworks`, with the schedules that SV2P has."""
-
-  def __init__(
-    self,
-    networks: nn.Module,
-    pixel_variance: optax.Schedule,
-    truth: optax.Schedule,
-    informed: optax.Schedule,
-    kl_weight: optax.Schedule,
-  ):
-    super().__init__(
-      networks,
-      pixel_variance,
-      truth=truth,
-      informed=informed,
-      kl_weight=kl_weight,
-    )
 
 
 class Tower(nn.Module):
@@ -51,6 +22,7 @@ class Tower(nn.Module):
 
   width: float
   latent: int
+  cpu: bool = True
 
   @nn.compact
   def __call__(self, video: Array) -> Normal:
@@ -58,11 +30,15 @@ class Tower(nn.Module):
     c32, c64 = scale(32, self.width), scale(64, self.width)
     x = jnp.moveaxis(video, 1, -2)
     x = x.reshape(x.shape[:-2] + (-1,))
-    for layer in (StridedConv(c32, 3), StridedConv(c64, 3), Conv(c64, 3)):
+    for layer in (
+      StridedConv(c32, 3),
+      StridedConv(c64, 3),
+      Conv(c64, 3, cpu=self.cpu),
+    ):
       x = FrameNorm()(nn.relu(layer(x)))
     mean = StridedConv(self.latent, 3, name='mean')(x)
     log_variance = StridedConv(self.latent, 3, name='log_variance')(x)
-    return normal(mean, log_variance)
+    return gaussian.normal(mean, log_variance)
 
 
 class SV2PNetworks(nn.Module):
@@ -79,6 +55,7 @@ class SV2PNetworks(nn.Module):
   num_kernels: int
   latent: int
   time_variant: bool
+  cpu: bool = True
 
   @property
   def latent_shape(self) -> tuple[int, int, int, int]:
@@ -88,8 +65,10 @@ class SV2PNetworks(nn.Module):
     return (draws, grid, grid, self.latent)
 
   def setup(self) -> None:
-    self.predictor = Predictor(self.width, self.kernel_size, self.num_kernels)
-    self.tower = Tower(self.width, self.latent)
+    self.predictor = Predictor(
+      self.width, self.kernel_size, self.num_kernels, self.cpu
+    )
+    self.tower = Tower(self.width, self.latent, self.cpu)
 
   def bound(
     self, video: Array, num_context: int, noise: Noise, stage: Stage

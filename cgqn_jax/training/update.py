@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from optax import contrib
 
-from cgqn_jax.models import objective
+from cgqn_jax.models import schedules
 from cgqn_jax.types import Array, Batch, Params
 
 AXIS = 'devices'
@@ -47,7 +47,7 @@ def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
     ValueError: for another optimizer.name.
   """
   options = config.optimizer
-  learning_rate = objective.schedule(
+  learning_rate = schedules.schedule(
     num_steps=config.num_steps, **dict(config.learning_rate)
   )
   if options.name == 'adam':

@@ -17,8 +17,7 @@ from cgqn_jax.benchmark import update as update_lib
 from cgqn_jax.benchmark.flops import count_flops
 from cgqn_jax.data import batches
 from cgqn_jax.data.sources import open_source
-from cgqn_jax.models import convolutions
-from cgqn_jax.models.build import build
+from cgqn_jax.models.build import build, counted
 from configs import narratives
 from experiments import benchmark
 
@@ -107,9 +106,8 @@ def test_measure(tmp_path):
   config.batch_size = 1
   scene = update_lib.synthetic_batch(config)
   params = jax.eval_shape(model.init, jax.random.key(0))
-  grad = jax.value_and_grad(model.loss, has_aux=True)
-  with convolutions.plain_convolutions():
-    one = count_flops(grad, params, jax.random.key(0), scene, np.int32(0))
+  grad = jax.value_and_grad(counted(model).loss, has_aux=True)
+  one = count_flops(grad, params, jax.random.key(0), scene, np.int32(0))
   assert row['flops_per_step'] == jax.device_count() * one > 0
   sizes = [np.prod(x.shape, dtype=int) for x in jax.tree.leaves(params)]
   assert row['parameters'] == sum(sizes)

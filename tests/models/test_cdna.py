@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cgqn_jax.models import cdna, frame_layers
+from cgqn_jax.models import cdna, layers, schedules
 from cgqn_jax.models.build import build
 from configs import narratives
 
@@ -206,11 +206,11 @@ def test_what_is_fed():
 
 def test_scheduled_sampling():
   """The released k of 900 for 100,000 updates has its half-life at 6,122."""
-  truth = cdna.scheduled_sampling(100_000, 900 * np.log(900) / 100_000)
+  truth = schedules.scheduled_sampling(100_000, 900 * np.log(900) / 100_000)
   for step in (0, 1, 3_000, 6_122, 10_000, 100_000):
     expected = 900 / (900 + np.exp(step / 900))
     np.testing.assert_allclose(truth(step), expected, atol=1e-5)
-  short = cdna.scheduled_sampling(1_000, 0.06)
+  short = schedules.scheduled_sampling(1_000, 0.06)
   np.testing.assert_allclose(short(60), 0.5, atol=1e-5)
   assert short(0) > 0.94 and 0 <= short(10_000) < 1e-20  # no overflow
   config = narratives.get_config('preset=small,model=cdna')
@@ -220,16 +220,16 @@ def test_scheduled_sampling():
 
 
 def test_channels_at_another_width():
-  assert [frame_layers.scale(c, 1.0) for c in (32, 64, 96, 128)] == [
+  assert [layers.scale(c, 1.0) for c in (32, 64, 96, 128)] == [
     32,
     64,
     96,
     128,
   ]
-  assert [frame_layers.scale(c, 0.28) for c in (32, 64, 96, 128)] == [
+  assert [layers.scale(c, 0.28) for c in (32, 64, 96, 128)] == [
     8,
     18,
     26,
     36,
   ]
-  assert frame_layers.scale(32, 0.01) == 2
+  assert layers.scale(32, 0.01) == 2

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cgqn_jax.models import objective
+from cgqn_jax.models import objective, schedules
 from cgqn_jax.types import Batch, Normal, Scene
 
 SIZE = 4 * 4 * 3
@@ -125,13 +125,13 @@ def test_padded_targets_and_scenes_count_for_nothing(case):
 
 def test_linear_schedule():
   """The paper's: 2.0 to 0.5 over 100,000 steps of 400,000."""
-  schedule = objective.schedule((0, 100_000), (2.0, 0.5), 'linear', 400_000)
+  schedule = schedules.schedule((0, 100_000), (2.0, 0.5), 'linear', 400_000)
   for step, value in [
     (0, 2.0), (1, 2 - 1.5e-5), (50_000, 1.25), (99_999, 0.500015),
     (100_000, 0.5), (399_999, 0.5),
   ]:  # fmt: skip
     np.testing.assert_allclose(schedule(step), value, rtol=1e-6)
-  short = objective.schedule((0, 100_000), (2.0, 0.5), 'linear', 6_000)
+  short = schedules.schedule((0, 100_000), (2.0, 0.5), 'linear', 6_000)
   np.testing.assert_allclose(short(750), 1.25, rtol=1e-6)
   np.testing.assert_allclose(short(jnp.int32(1_500)), 0.5, rtol=1e-6)
 
@@ -140,20 +140,20 @@ def test_constant_schedule():
   """The dice': each value from its boundary on."""
   boundaries = (0, 100_000, 150_000, 200_000)
   values = (2.0, 0.2, 0.4, 0.9)
-  schedule = objective.schedule(boundaries, values, 'constant', 400_000)
+  schedule = schedules.schedule(boundaries, values, 'constant', 400_000)
   for step, value in [
     (0, 2.0), (99_999, 2.0), (100_000, 0.2), (149_999, 0.2), (150_000, 0.4),
     (199_999, 0.4), (200_000, 0.9), (400_000, 0.9),
   ]:  # fmt: skip
     assert schedule(jnp.int32(step)) == np.float32(value), step
-  double = objective.schedule(boundaries, values, 'constant', 800_000)
+  double = schedules.schedule(boundaries, values, 'constant', 800_000)
   assert double(199_999) == 2.0 and double(200_000) == np.float32(0.2)
 
 
 def test_cosine_schedule():
   """Half a wave up and half a wave down: flat at all three ends."""
   boundaries, values = (0, 100_000, 400_000), (0.0, 1.0, 0.2)
-  schedule = objective.schedule(boundaries, values, 'cosine', 400_000)
+  schedule = schedules.schedule(boundaries, values, 'cosine', 400_000)
   for step, value in [
     (0, 0.0), (25_000, 0.1464466), (50_000, 0.5), (100_000, 1.0),
     (175_000, 1 - 0.8 * 0.1464466), (250_000, 0.6), (400_000, 0.2),
@@ -168,9 +168,9 @@ def test_cosine_schedule():
   ]:  # fmt: skip
     moved = abs(schedule(step) - end)
     np.testing.assert_allclose(moved, 2.467e-4 * height, rtol=2e-3)
-  short = objective.schedule(boundaries, values, 'cosine', 4_000)
+  short = schedules.schedule(boundaries, values, 'cosine', 4_000)
   np.testing.assert_allclose(short(250), schedule(25_000), rtol=1e-5)
-  alone = objective.schedule((0,), (0.3,), 'cosine', 4_000)
+  alone = schedules.schedule((0,), (0.3,), 'cosine', 4_000)
   assert alone(0) == alone(4_000) == np.float32(0.3)
 
 
@@ -184,4 +184,4 @@ def test_cosine_schedule():
 )
 def test_schedule_errors(arguments, message):
   with pytest.raises(ValueError, match=message):
-    objective.schedule(*arguments, 400_000)
+    schedules.schedule(*arguments, 400_000)

@@ -9,7 +9,8 @@ import pytest
 from cgqn_jax.benchmark.flops import count_flops
 from cgqn_jax.models import gaussian, sequential, sssm
 from cgqn_jax.models.build import build
-from cgqn_jax.models.sssm import SSSM, SSSMNetworks
+from cgqn_jax.models.sequential import Sequential
+from cgqn_jax.models.sssm import SSSMNetworks
 from cgqn_jax.types import Scene
 from configs import narratives
 
@@ -26,7 +27,7 @@ def make_model(frame_size=16, max_context=CONTEXT):
     width=0.125,
     latent=LATENT,
   )
-  return SSSM(
+  return Sequential(
     networks,
     optax.constant_schedule(0.5),
     kl_weight=optax.constant_schedule(1.0),
@@ -122,7 +123,12 @@ def test_what_is_not_charged(model, params, batch):
     out = []
     for weight, free in ((1.0, 0.0), (0.25, 0.0), (1.0, 0.5), (1.0, 1e6)):
       weight = optax.constant_schedule(weight)
-      other = SSSM(model.networks, model.pixel_variance, weight, free)
+      other = Sequential(
+        model.networks,
+        model.pixel_variance,
+        kl_weight=weight,
+        free_nats=free,
+      )
       loss, metrics = other.loss(params, KEY, batch, jnp.int32(0))
       out.append((loss, metrics['loss'], metrics['kl']))
     return out

@@ -6,9 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from cgqn_jax.models import objective
+from cgqn_jax.models import schedules
 from cgqn_jax.models.build import build
-from cgqn_jax.models.sv2p import SV2P, SV2PNetworks
+from cgqn_jax.models.sequential import Sequential
+from cgqn_jax.models.sv2p import SV2PNetworks
 from configs import narratives
 
 KEY = jax.random.key(7)
@@ -27,12 +28,12 @@ def make_model(time_variant):
     latent=4,
     time_variant=time_variant,
   )
-  return SV2P(
+  return Sequential(
     networks,
     optax.constant_schedule(0.5),
     truth=optax.constant_schedule(0.0),
-    informed=objective.schedule((0, 100_000), (0, 1), 'constant', NUM_STEPS),
-    kl_weight=objective.schedule(
+    informed=schedules.schedule((0, 100_000), (0, 1), 'constant', NUM_STEPS),
+    kl_weight=schedules.schedule(
       (200_000, 240_000), (0, 1), 'linear', NUM_STEPS
     ),
   )
