@@ -63,10 +63,9 @@ def paper(config: ConfigDict) -> None:
   config.model.nf_to_hidden = 128
   config.model.nf_dec = 128
 
-  config.pixel_variance = ConfigDict()
-  config.pixel_variance.boundaries = (0, 100_000, 150_000, 200_000)
-  config.pixel_variance.values = (2.0, 0.2, 0.4, 0.9)
-  config.pixel_variance.interpolation = 'constant'
+  config.pixel_variance = config_lib.levels(
+    (0.0, 0.25, 0.375, 0.5), (2.0, 0.2, 0.4, 0.9), 'constant'
+  )
 
 
 def residual(config: ConfigDict, preset: str) -> None:
@@ -76,11 +75,11 @@ def residual(config: ConfigDict, preset: str) -> None:
   if preset == 'small':
     config.model.representation = 64
   config.kl_weight = config_lib.levels(
-    (0, 160_000, 320_000), (0.01, 0.01, 1.0), 'linear'
+    (0.0, 0.4, 0.8), (0.01, 0.01, 1.0), 'linear'
   )
   # On small frames a digit must be worth telling from the others: at 0.02 a
   # perfect model pays nearly all of the digits' entropy.
-  config.pixel_variance = config_lib.levels((0,), (0.02,), 'constant')
+  config.pixel_variance = config_lib.levels((0.0,), (0.02,), 'constant')
   if preset != 'smoke':
     config.num_steps = 24_000
 

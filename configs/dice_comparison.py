@@ -27,18 +27,18 @@ MODELS = ('cgqn', 'gqn')
 _TRIALS = {
   'paper': (
     '',
-    'learning_rate.values=1e-3,1e-4',
-    'learning_rate.values=2e-4,2e-5',
+    'learning_rate.values=1e-3,7.75e-4',
+    'learning_rate.values=2e-4,1.55e-4',
     'optimizer.clip_norm=100',
-    'optimizer.clip_norm=100 learning_rate.values=1e-3,1e-4',
-    'optimizer.clip_norm=100 learning_rate.values=2e-4,2e-5',
+    'optimizer.clip_norm=100 learning_rate.values=1e-3,7.75e-4',
+    'optimizer.clip_norm=100 learning_rate.values=2e-4,1.55e-4',
   ),
   'small': (
     '',
     'learning_rate.values=0,1e-3,2.5e-5',
     'learning_rate.values=0,4e-3,1e-4',
   ),
-  'smoke': ('', 'learning_rate.values=1e-4,1e-5'),
+  'smoke': ('', 'learning_rate.values=1e-4,7.75e-5'),
 }
 
 

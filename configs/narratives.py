@@ -95,10 +95,7 @@ def paper(config: ConfigDict, narrative: str) -> None:
   config.data.num_targets = 4  # recalled; drawn from all frames
   config.data.test_context = (0, 3) if reaction else (0, 1, 2, 3, 4, 5)
 
-  config.pixel_variance = ConfigDict()
-  config.pixel_variance.boundaries = (0, 100_000)
-  config.pixel_variance.values = (2.0, 0.5)
-  config.pixel_variance.interpolation = 'linear'
+  config.pixel_variance = config_lib.levels((0.0, 0.25), (2.0, 0.5), 'linear')
 
 
 def residual(config: ConfigDict, preset: str, narrative: str) -> None:
@@ -116,16 +113,16 @@ def residual(config: ConfigDict, preset: str, narrative: str) -> None:
   # and not the drawing.
   if narrative == 'color_reaction':
     config.model.map_latent = 0  # a new color is said by the vector alone
-    weight_ends, variances, num_steps = (20_000, 60_000), (0.3, 0.1), 14_000
-    variance_ends = (200_000, 360_000)
+    weight_ends, variances, num_steps = (0.05, 0.15), (0.3, 0.1), 14_000
+    variance_ends = (0.5, 0.9)
   else:
-    weight_ends, variances, num_steps = (40_000, 100_000), (1.0, 0.3), 17_000
-    variance_ends = (240_000, 360_000)
+    weight_ends, variances, num_steps = (0.1, 0.25), (1.0, 0.3), 17_000
+    variance_ends = (0.6, 0.9)
   config.kl_weight = config_lib.levels(
-    (0, *weight_ends), (0.3, 0.3, 1.0), 'linear'
+    (0.0, *weight_ends), (0.3, 0.3, 1.0), 'linear'
   )
   config.pixel_variance = config_lib.levels(
-    (0, *variance_ends), (variances[0], *variances), 'linear'
+    (0.0, *variance_ends), (variances[0], *variances), 'linear'
   )
   if preset != 'smoke':
     config.num_steps = num_steps
@@ -141,5 +138,4 @@ def small(config: ConfigDict) -> None:
   # A small frame has a quarter of the pixels, so the same error is worth fewer
   # nats. Low at first, until the posterior is used; then higher, so that the
   # prior can follow it and samples are as good as reconstructions.
-  config.pixel_variance.boundaries = (0, 400_000)
-  config.pixel_variance.values = (0.005, 0.1)
+  config.pixel_variance = config_lib.levels((0.0, 1.0), (0.005, 0.1), 'linear')

@@ -90,10 +90,7 @@ def paper(config: ConfigDict, rooms: str) -> None:
   config.model.nf_dec = 128
 
   # GQN's standard deviation goes from 2.0 to 0.7 in 200,000 steps.
-  config.pixel_variance = ConfigDict()
-  config.pixel_variance.boundaries = (0, 200_000)
-  config.pixel_variance.values = (4.0, 0.49)
-  config.pixel_variance.interpolation = 'linear'
+  config.pixel_variance = config_lib.levels((0.0, 0.5), (4.0, 0.49), 'linear')
 
 
 def small(config: ConfigDict) -> None:

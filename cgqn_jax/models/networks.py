@@ -13,7 +13,6 @@ from cgqn_jax.models.layers import (
   Conv,
   PatchConv,
   broadcast_view,
-  embed_views,
   view_gains,
 )
 from cgqn_jax.models.renderer import Renderer, Sketch
@@ -38,7 +37,6 @@ class Networks(nn.Module):
   posterior_sees_prior: bool
   z_per_step: bool
   renderer_sees_context: bool
-  view_frequencies: int
   latent_sees_query: bool = False
   normalize_r: bool = False
   frame_scale: float = 1.0
@@ -54,7 +52,6 @@ class Networks(nn.Module):
   def setup(self) -> None:
     steps, grid, _, features = self.latent_shape
     latent = features * (1 if self.z_per_step else steps)
-    view_features = self.view_size * (1 + 2 * self.view_frequencies)
     if self.renderer_sees_context:
       self.context_projection = PatchConv(self.nf_enc, self.stride_to_hidden)
       self.sketch = Sketch(
@@ -71,7 +68,7 @@ class Networks(nn.Module):
       stride=self.stride_to_hidden,
       kernel=self.kernel,
       posterior_sees_prior=self.posterior_sees_prior,
-      view_features=view_features if self.latent_sees_query else 0,
+      view_features=self.view_size if self.latent_sees_query else 0,
       cpu=self.cpu,
     )
     self.renderer = Renderer(
@@ -83,7 +80,7 @@ class Networks(nn.Module):
       output_stride=self.frame_size // (grid * self.stride_to_obs),
       kernel=self.kernel,
       latent_features=latent,
-      view_features=view_features,
+      view_features=self.view_size,
       z_per_step=self.z_per_step,
       cpu=self.cpu,
     )
@@ -125,7 +122,6 @@ class Networks(nn.Module):
     r [B, H/4, W/4, R] is used only where `renderer_sees_context`: projected
     to the latent grid beside z, and in the sketch that the writing starts on.
     """
-    views = embed_views(views, self.view_frequencies)
     every = jnp.moveaxis(z, 1, -2)
     every = every.reshape(every.shape[:-2] + (-1,))
     fed = z if self.z_per_step else every[:, None]
@@ -165,8 +161,7 @@ class Networks(nn.Module):
     return frames.reshape(lead + frames.shape[2:])
 
   def _features(self, scene: Scene) -> Array:
-    views = embed_views(scene.views, self.view_frequencies)
-    return self.encoder(to_unit(scene.frames), views)
+    return self.encoder(to_unit(scene.frames), scene.views)
 
   def _scaled(self, r: Array) -> Array:
     """A sum grows with the number of frames; at a scale of 1 it does not."""
@@ -177,9 +172,7 @@ class Networks(nn.Module):
 
   def _seen(self, views: Array | None) -> Array | None:
     """The queries as the nets of the latent see them, if they do."""
-    if views is None or not self.latent_sees_query:
-      return None
-    return embed_views(views, self.view_frequencies)
+    return views if self.latent_sees_query else None
 
 
 class Encoder(nn.Module):

@@ -9,25 +9,21 @@ from scipy import special
 
 from cgqn_jax.types import Array
 
-# The run length at which the paper's boundaries hold as printed; any other
-# run scales them all by one factor (the text does not state a length).
-SCHEDULE_STEPS = 400_000
-
 
 def schedule(
-  boundaries: tuple[int, ...],
+  boundaries: tuple[float, ...],
   values: tuple[float, ...],
   interpolation: str,
   num_steps: int,
 ) -> optax.Schedule:
-  """A schedule printed for 400,000 steps, scaled to a run of `num_steps`.
+  """A value that changes over a run.
 
   Args:
-    boundaries: steps, of a 400,000-step run, at which `values` are reached.
+    boundaries: shares of the run, from 0 to 1, at which `values` are reached.
     values: as many; constant before the first boundary and after the last.
     interpolation: 'linear' or 'cosine' between them (half a wave, so that
       both ends are flat), or 'constant' until the next one.
-    num_steps: length of this run.
+    num_steps: updates of the run.
   """
   if len(boundaries) != len(values) or not values:
     raise ValueError(
@@ -39,8 +35,15 @@ def schedule(
       f"schedule: interpolation is {interpolation!r}; use 'linear', 'cosine' "
       "or 'constant'"
     )
-  factor = num_steps / SCHEDULE_STEPS
-  steps = jnp.array([b * factor for b in boundaries], jnp.float32)
+  ordered = all(
+    a <= b for a, b in zip(boundaries, boundaries[1:], strict=False)
+  )
+  if not ordered or not 0 <= boundaries[0] <= boundaries[-1] <= 1:
+    raise ValueError(
+      f'schedule: boundaries are {tuple(boundaries)}; they are shares of the '
+      'run, which rise from 0 to 1'
+    )
+  steps = jnp.array([b * num_steps for b in boundaries], jnp.float32)
   levels = jnp.array(values, jnp.float32)
 
   def linear(step: Array) -> Array:

@@ -30,7 +30,6 @@ def cgqn_update(draw_steps: int):
     posterior_sees_prior=True,
     z_per_step=True,
     renderer_sees_context=False,
-    view_frequencies=0,
   )
   cgqn = CGQN(net, lambda step: jnp.float32(0.5))
   scene = Scene(jnp.zeros((2, 3, 64, 64, 3)), jnp.zeros((2, 3, 1)))

@@ -270,13 +270,11 @@ def test_noise_is_of_the_step_and_the_example(params, batch, loss):
 @pytest.mark.parametrize('context', [False, True])
 def test_variants(make_config, make_params, batch, per_step, context):
   """What the renderer is fed: all of z or a step's, the context or not."""
-  config = make_config(
-    z_per_step=per_step, renderer_sees_context=context, view_frequencies=2
-  )
+  config = make_config(z_per_step=per_step, renderer_sees_context=context)
   model = build(config)
   params = make_params(model)
-  # Z features (times K), the projected context, and 5 a viewpoint.
-  fed = 2 * (1 if per_step else 2) + 5 * context + 5
+  # Z features (times K), the projected context, and the timestamp.
+  fed = 2 * (1 if per_step else 2) + 5 * context + 1
   assert params['renderer']['lstm']['kernel'].shape == (3, 3, fed + 9, 16)
 
   rng = np.random.default_rng(3)

@@ -4,12 +4,18 @@ Whatever is moved or added, these configs must go on to mean what they meant;
 a config.json without `model.networks` is one of the paper's networks.
 """
 
+import json
+
 import jax
 import numpy as np
 import pytest
 
 import cgqn_jax
+from cgqn_jax import cli
+from cgqn_jax.comparison import runs
+from cgqn_jax.config import upgraded
 from cgqn_jax.models.build import build
+from configs import comparison, narratives
 from tests import golden_numbers
 
 GOLDEN = golden_numbers.read('golden.json')
@@ -95,3 +101,27 @@ def size(fields):
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     COUNTED[model.networks] = sum(x.size for x in jax.tree.leaves(shapes))
   return COUNTED[model.networks]
+
+
+@pytest.mark.parametrize('name', ['gqn', 'cgqn', 'cgqn_context'])
+def test_sizes_leave_the_switches_alone(name):
+  """Comparisons say by name what a size does not set any more."""
+  config = comparison.get_config('preset=small')
+  (run,) = [
+    run for run in runs.runs(config, {}) if run.model == name and run.seed == 0
+  ]
+  made = json.loads(json.dumps(cli.read_config(run.flags).to_dict()))
+  before = upgraded(PRESETS[f'comparison-small-{name}'])
+  for field in ('model', 'pixel_variance', 'learning_rate', 'optimizer'):
+    assert made[field] == before[field], field
+  plain = narratives.get_config('preset=small,networks=draw').model
+  sized = narratives.get_config('preset=small,size=S').model
+  changed = {name for name in plain if plain[name] != sized[name]}
+  assert changed <= {'nf_to_hidden', 'nf_enc', 'nf_to_obs', 'nf_dec'}
+
+
+def test_a_switch_that_is_gone_is_named():
+  fields = PRESETS['narratives-small-cgqn']
+  model = fields['model'] | {'view_frequencies': 4}
+  with pytest.raises(ValueError, match='model.view_frequencies 4, which'):
+    upgraded(fields | {'model': model})

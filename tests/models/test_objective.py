@@ -125,20 +125,20 @@ def test_padded_targets_and_scenes_count_for_nothing(case):
 
 def test_linear_schedule():
   """The paper's: 2.0 to 0.5 over 100,000 steps of 400,000."""
-  schedule = schedules.schedule((0, 100_000), (2.0, 0.5), 'linear', 400_000)
+  schedule = schedules.schedule((0, 0.25), (2.0, 0.5), 'linear', 400_000)
   for step, value in [
     (0, 2.0), (1, 2 - 1.5e-5), (50_000, 1.25), (99_999, 0.500015),
     (100_000, 0.5), (399_999, 0.5),
   ]:  # fmt: skip
     np.testing.assert_allclose(schedule(step), value, rtol=1e-6)
-  short = schedules.schedule((0, 100_000), (2.0, 0.5), 'linear', 6_000)
+  short = schedules.schedule((0, 0.25), (2.0, 0.5), 'linear', 6_000)
   np.testing.assert_allclose(short(750), 1.25, rtol=1e-6)
   np.testing.assert_allclose(short(jnp.int32(1_500)), 0.5, rtol=1e-6)
 
 
 def test_constant_schedule():
   """The dice': each value from its boundary on."""
-  boundaries = (0, 100_000, 150_000, 200_000)
+  boundaries = (0, 0.25, 0.375, 0.5)
   values = (2.0, 0.2, 0.4, 0.9)
   schedule = schedules.schedule(boundaries, values, 'constant', 400_000)
   for step, value in [
@@ -152,7 +152,7 @@ def test_constant_schedule():
 
 def test_cosine_schedule():
   """Half a wave up and half a wave down: flat at all three ends."""
-  boundaries, values = (0, 100_000, 400_000), (0.0, 1.0, 0.2)
+  boundaries, values = (0, 0.25, 1), (0.0, 1.0, 0.2)
   schedule = schedules.schedule(boundaries, values, 'cosine', 400_000)
   for step, value in [
     (0, 0.0), (25_000, 0.1464466), (50_000, 0.5), (100_000, 1.0),
@@ -179,6 +179,8 @@ def test_cosine_schedule():
   [
     (((0, 1), (1.0,), 'linear'), '2 boundaries for 1 values'),
     (((), (), 'linear'), '0 boundaries for 0 values'),
+    (((0, 4_000), (1.0, 2.0), 'linear'), 'shares of the run'),
+    (((0.5, 0.2), (1.0, 2.0), 'linear'), 'shares of the run'),
     (((0,), (1.0,), 'cubic'), "interpolation is 'cubic'"),
   ],
 )

@@ -32,10 +32,8 @@ def make_model(time_variant):
     networks,
     optax.constant_schedule(0.5),
     truth=optax.constant_schedule(0.0),
-    informed=schedules.schedule((0, 100_000), (0, 1), 'constant', NUM_STEPS),
-    kl_weight=schedules.schedule(
-      (200_000, 240_000), (0, 1), 'linear', NUM_STEPS
-    ),
+    informed=schedules.schedule((0, 0.25), (0, 1), 'constant', NUM_STEPS),
+    kl_weight=schedules.schedule((0.5, 0.6), (0, 1), 'linear', NUM_STEPS),
   )
 
 

@@ -109,7 +109,7 @@ def test_overfits_eight_videos(name):
     warnings.simplefilter('ignore', DeprecationWarning)
     config = cli.read_config(settings(name, its.overrides)).unlock()
   config.num_steps, config.batch_size = its.updates, VIDEOS
-  config.learning_rate.boundaries = (0, 20_000, 400_000)
+  config.learning_rate.boundaries = (0, 0.05, 1)
   config.learning_rate.values = (
     0.0, its.learning_rate, its.learning_rate / 20
   )  # fmt: skip
