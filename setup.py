@@ -26,6 +26,7 @@ setup(
     'array-record>=0.5.1',
     'chex>=0.1.90',
     'flax>=0.12',
+    'google-crc32c>=1.5',
     'grain>=0.2.3',
     # tensorflow-datasets imports it without asking for it.
     'importlib_resources>=6',

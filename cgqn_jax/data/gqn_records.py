@@ -2,21 +2,24 @@
 
 A scene is a tf.train.Example of `frames`, S JPEGs, and `cameras`, S x 5
 floats: x, y, z, yaw, pitch (radians). The names and sizes of the datasets are
-in configs/rooms.py.
+in configs/gqn_rooms.py. Files are TFRecords: of each record its length (8
+bytes), the masked CRC-32C of that (4), the data, and its masked CRC-32C (4).
 """
 
 from concurrent import futures
+import functools
 import io
+import os
 import pathlib
 from typing import Any
 
 from google.protobuf import message
+import google_crc32c
 from ml_collections import ConfigDict
 import numpy as np
 from PIL import Image
 from tensorflow_datasets.proto import tf_example_generated_pb2 as protos
 
-from cgqn_jax.data import tfrecords
 from cgqn_jax.data.examples import Example, cameras, check_frames, check_views
 from cgqn_jax.types import Array
 
@@ -24,6 +27,7 @@ from cgqn_jax.types import Array
 # more than a tenth of them: the release has only train and test.
 HELD_OUT = 1000
 _POSE = 5  # x, y, z, yaw, pitch
+_HEADER, _FOOTER = 12, 4  # bytes before and after a record's data
 
 
 class GqnSource:
@@ -51,7 +55,7 @@ class GqnSource:
       del self._files[1:]
     self._config = config
     with futures.ThreadPoolExecutor(16) as pool:  # hides a disk's latency
-      self._offsets = list(pool.map(tfrecords.offsets, self._files))
+      self._offsets = list(pool.map(record_offsets, self._files))
     self._ends = np.cumsum([len(o) for o in self._offsets], dtype=int)
     count = int(self._ends[-1]) if self._files else 0
     held_out = 0 if name == 'test' else min(HELD_OUT, -(-count // 10))
@@ -75,7 +79,7 @@ class GqnSource:
     file = int(np.searchsorted(self._ends, scene, side='right'))
     record = scene - int(self._ends[file]) + len(self._offsets[file])
     where = f'{self._files[file]}: record {record}'
-    data = tfrecords.read(self._files[file], self._offsets[file][record], where)
+    data = read_record(self._files[file], self._offsets[file][record], where)
     jpegs, poses = _parse(data, where)
     wanted = self._config.data.num_frames
     if len(jpegs) < wanted:
@@ -149,3 +153,57 @@ def _decode(jpeg: bytes, where: str) -> np.ndarray:
   if frame.shape[0] != frame.shape[1]:
     raise ValueError(f'{where} is {list(frame.shape)}; it must be square')
   return frame
+
+
+def record_offsets(path: pathlib.Path) -> np.ndarray:
+  """Where each record begins, from their lengths alone.
+
+  A file that has not changed is read once a process.
+  """
+  stat = path.stat()
+  return _offsets(path, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.cache
+def _offsets(path: pathlib.Path, size: int, changed: int) -> np.ndarray:
+  del changed
+  found, headers = [], []
+  position = 0
+  with path.open('rb', buffering=0) as file:
+    while position < size:
+      found.append(position)
+      header = os.pread(file.fileno(), _HEADER, position)
+      headers.append(header)
+      length = int.from_bytes(header[:8], 'little')
+      position += _HEADER + length + _FOOTER
+  if headers and len(headers[-1]) < _HEADER:
+    headers.pop()
+  for record, header in enumerate(headers):
+    if header[8:] != _checksum(header[:8]):
+      raise ValueError(
+        f'{path}: record {record} is corrupt (its length); copy the file again'
+      )
+  if position != size:
+    raise ValueError(
+      f'{path}: record {len(found) - 1} is cut off; copy the file again'
+    )
+  return np.array(found, np.int64)
+
+
+def read_record(path: pathlib.Path, offset: int, where: str) -> bytes:
+  """The data of the record that begins at `offset`; `where` names it."""
+  with path.open('rb', buffering=0) as file:
+    header = os.pread(file.fileno(), _HEADER, offset)
+    length = int.from_bytes(header[:8], 'little')
+    block = os.pread(file.fileno(), length + _FOOTER, offset + len(header))
+  data, footer = block[:length], block[length:]
+  if footer != _checksum(data):
+    raise ValueError(f'{where} is corrupt; copy the file again')
+  return data
+
+
+def _checksum(data: bytes) -> bytes:
+  """TFRecord's: the CRC-32C, rotated, plus a constant."""
+  crc = google_crc32c.value(data)
+  masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+  return masked.to_bytes(4, 'little')

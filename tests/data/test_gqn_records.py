@@ -10,7 +10,8 @@ from cgqn_jax.data import batches, gqn_records, protocols, sources
 from cgqn_jax.data.sources import open_source
 from cgqn_jax.models.build import build
 from cgqn_jax.models.residual import ResidualNetworks
-from configs import rooms
+from configs import gqn_rooms
+from tests.data import gqn_files
 from tests.data.gqn_files import (
   assert_shows,
   example,
@@ -25,7 +26,7 @@ from tests.data.gqn_files import (
 
 
 def configured(path: pathlib.Path, **settings) -> ConfigDict:
-  config = rooms.get_config('rooms=rooms_ring_camera')
+  config = gqn_rooms.get_config('rooms=rooms_ring_camera')
   config.data.update(
     path=str(path), num_frames=3, frame_size=16, test_context=(0, 1),
     max_context=2, context_window=3, num_targets=1,
@@ -120,7 +121,7 @@ def test_residual_networks_train_on_it(released, make_config, update_once):
 
 
 def test_residual_networks_of_a_config():
-  model = build(rooms.get_config('networks=residual'))
+  model = build(gqn_rooms.get_config('networks=residual'))
   assert isinstance(model.networks, ResidualNetworks)
   assert model.networks.view_size == 7
 
@@ -128,7 +129,7 @@ def test_residual_networks_of_a_config():
 @pytest.mark.parametrize('name', rooms.ROOMS)
 def test_every_release(tmp_path, name):
   """Its own number and size of views, and the config's size of 64."""
-  config = rooms.get_config(f'rooms={name}')
+  config = gqn_rooms.get_config(f'rooms={name}')
   protocols.check(config)
   num_frames, size, _ = rooms.ROOMS[name]
   released = 300 if name == 'mazes' else num_frames
@@ -251,11 +252,21 @@ def test_folders_without_scenes(tmp_path):
 
 
 def test_config_arguments():
-  config = rooms.get_config('preset=small,rooms=mazes,model=gqn')
+  config = gqn_rooms.get_config('preset=small,rooms=mazes,model=gqn')
   assert config.model.name == 'gqn' and config.data.config == 'mazes'
   assert config.data.frame_size == 32 and config.model.draw_steps == 4
-  config = rooms.get_config()
+  config = gqn_rooms.get_config()
   assert config.data.config == 'shepard_metzler_5'
   assert config.model.draw_steps == 6 and config.model.nf_to_hidden == 128
   with pytest.raises(ValueError, match="rooms is 'chess'; it must be one of"):
-    rooms.get_config('rooms=chess')
+    gqn_rooms.get_config('rooms=chess')
+
+
+def test_an_index_follows_its_file(tmp_path):
+  path = tmp_path / 'a.tfrecord'
+  gqn_files.write(path, [b'one', b'three'])
+  assert gqn_records.record_offsets(path).tolist() == [0, 19]
+  assert gqn_records.read_record(path, 19, 'here') == b'three'
+  gqn_files.write(path, [b'', b'three', b'x'])
+  assert gqn_records.record_offsets(path).tolist() == [0, 16, 37]
+  assert gqn_records.read_record(path, 0, 'here') == b''
