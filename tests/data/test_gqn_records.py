@@ -126,12 +126,12 @@ def test_residual_networks_of_a_config():
   assert model.networks.view_size == 7
 
 
-@pytest.mark.parametrize('name', rooms.ROOMS)
+@pytest.mark.parametrize('name', gqn_rooms.ROOMS)
 def test_every_release(tmp_path, name):
   """Its own number and size of views, and the config's size of 64."""
   config = gqn_rooms.get_config(f'rooms={name}')
   protocols.check(config)
-  num_frames, size, _ = rooms.ROOMS[name]
+  num_frames, size, _ = gqn_rooms.ROOMS[name]
   released = 300 if name == 'mazes' else num_frames
   one = jpeg(picture(3, 2, size))
   record = example([one] * released, pose(0, released).ravel())
