@@ -97,11 +97,13 @@ def test_simulators_lean_on_little():
       ), f'{source}: imports {name}'
 
 
-def test_datasets_builders_use_the_simulators_alone():
+def test_datasets_builders_use_simulators_and_images_alone():
   for path in (ROOT / 'datasets').rglob('*.py'):
     for name in imports_of(path):
       if is_under(name, 'cgqn_jax'):
-        assert is_under(name, 'cgqn_jax.simulators'), f'{path}: {name}'
+        assert is_under(name, 'cgqn_jax.simulators', 'cgqn_jax.images'), (
+          f'{path}: {name}'
+        )
 
 
 def test_another_package_called_datasets_wins(tmp_path):

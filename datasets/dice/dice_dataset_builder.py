@@ -10,14 +10,13 @@ import dataclasses
 import functools
 import gzip
 import os
-import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import download_manager
 
+from cgqn_jax import images
 from cgqn_jax.simulators import dice
 
 _URL = 'https://storage.googleapis.com/cvdf-datasets/mnist/'
@@ -177,17 +176,15 @@ class Builder(tfds.core.ShardBasedBuilder):
     """Draws some training scenes, a row each."""
     config = self.builder_config
     self.fetch()
-    sheet = dice.contact_sheet(
-      'train',
-      range(8),
+    rooms = dice.sample_batch('train', range(8), style=self._style())
+    rooms = rooms._replace(cameras=rooms.cameras[:, :12])
+    views = dice.render_batch(
+      rooms,
       config.frame_size,
       config.supersampling,
       images=self._digits.pictures,
-      style=self._style(),
     )
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet).save(path)
+    images.save_png(path, images.sheet(np.asarray(views.frames)))
 
   def _style(self) -> dice.Style:
     """Of the rooms, once the digits are at hand."""

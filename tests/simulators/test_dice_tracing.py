@@ -1,11 +1,12 @@
 """Rays and light against brute force, and faces the right way around."""
 
+import jax
 import numpy as np
 import pytest
 
 from cgqn_jax.simulators import dice
 from cgqn_jax.simulators.dice import shading, tracing
-from cgqn_jax.simulators.dice.casting import frame_of
+from cgqn_jax.simulators.dice.rendering import frame_of
 
 STEP = 2e-4  # of marching along a ray
 
@@ -51,11 +52,11 @@ def march(origin, direction, cube):
 @pytest.mark.parametrize('example_id', [0, 1, 2])
 def test_rays_against_marching(example_id):
   room = dice.sample('test', example_id)
-  frame = frame_of(room.cube, np)
+  frame = frame_of(room.cube)
   origin, direction, _ = some_rays(room, 250, example_id)
-  thing = tracing.trace(origin, direction, frame, np)
+  thing = tracing.trace(origin, direction, frame)
   ray = tracing.Ray(origin, direction, (0, 0, 1))
-  place = np.stack(tracing.land(ray, thing, frame, np).place, -1)
+  place = np.stack(tracing.land(ray, thing, frame).place, -1)
   starts, ways = (np.stack(v, -1).astype(np.float64) for v in ray[:2])
   met, edges = set(), 0
   for i, (start, way) in enumerate(zip(starts, ways, strict=True)):
@@ -107,7 +108,7 @@ def test_faces_are_seen_from_their_front_only():
 
 def test_shadows_against_marching():
   room = dice.sample('test', 4)
-  frame = frame_of(room.cube, np)
+  frame = frame_of(room.cube)
   rng = np.random.default_rng(0)
   count = 500
   floor = np.zeros((3, count), np.float32)
@@ -117,7 +118,7 @@ def test_shadows_against_marching():
   ray = tracing.Ray(origin, way, tuple(room.light))
   thing = np.full(count, tracing.FLOOR, np.int32)
   word, edge = np.zeros(count, np.uint32), np.zeros(count, np.float32)
-  bright = shading.brightness(ray, thing, word, edge, frame, np)
+  bright = shading.brightness(ray, thing, word, edge, frame)
   to_lamp = room.light.astype(np.float64)[:, None] - floor
   part = np.linspace(0, 1, 4000)[1:, None, None]
   within = np.abs(into((floor + part * to_lamp).swapaxes(1, 2), room.cube))
@@ -149,7 +150,7 @@ def looks(room: dice.Room, face: int) -> tuple[np.ndarray, np.ndarray]:
   """A face as its camera sees it and its digit, at equal sizes: [56, 56]."""
   away = 0.25 / np.tan(np.deg2rad(54 / 2)) * 64 / 56
   room = room._replace(cameras=facing(room, face, away))
-  views = dice.render(room, 64, 2)
+  views = jax.tree.map(np.asarray, dice.render(room, 64, 2))
   assert views.face_pixels[0, face] == pytest.approx(56 * 56, rel=0.02)
   seen = views.frames[0, 4:60, 4:60].astype(np.float64).mean(-1)
   digit = dice.digits()[room.digits[face]].repeat(2, 0).repeat(2, 1)

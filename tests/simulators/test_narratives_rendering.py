@@ -180,20 +180,3 @@ def test_frame_size_must_be_positive():
   for render in (narratives.render, narratives.render_batch):
     with pytest.raises(ValueError, match='frame_size is 0; it must be at'):
       render(story, 0)
-
-
-def test_contact_sheet_shows_the_frames():
-  ids = [5, 9]
-  sheet = narratives.contact_sheet('plinko', 'test', ids, 32)
-  assert sheet.shape == (2 * 33, 11 * 33, 3) and sheet.dtype == np.uint8
-  assert (sheet[0] == 96).all() and (sheet[:, 33] == 96).all()
-  frames = narratives.render(narratives.sample('plinko', 'test', 9), 32)
-  shown = sheet[34:66, 3 * 33 + 1 : 4 * 33].astype(int)
-  assert np.abs(shown - frames[6]).max() <= 1
-  few = narratives.contact_sheet('plinko', 'test', ids, 32, columns=3)
-  np.testing.assert_array_equal(few[:, 67:], sheet[:, -32:])
-  for columns in (0, 22):
-    with pytest.raises(ValueError, match=f'columns is {columns}; a story of'):
-      narratives.contact_sheet('plinko', 'test', ids, columns=columns)
-  with pytest.raises(ValueError, match='ids is empty'):
-    narratives.contact_sheet('plinko', 'test', [])

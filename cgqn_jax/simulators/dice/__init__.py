@@ -26,7 +26,6 @@ from cgqn_jax.simulators.dice.rooms import (
   turntable,
   with_digits,
 )
-from cgqn_jax.simulators.dice.sheets import contact_sheet
 from cgqn_jax.simulators.draws import SPLITS
 
 __all__ = [
@@ -42,7 +41,6 @@ __all__ = [
   'Room',
   'Style',
   'Views',
-  'contact_sheet',
   'digits',
   'face_pixels',
   'render',

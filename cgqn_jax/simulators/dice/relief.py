@@ -1,13 +1,13 @@
 """Digits as smooth height maps, with their slopes (paper, section 4.2)."""
 
-from types import ModuleType
-from typing import Any
-
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from cgqn_jax.simulators.dice.textures import SIDE
 
-Array = Any  # of NumPy or of JAX
+Array = jax.Array | np.ndarray
+
 
 _IMAGE = 28  # side of a digit, in pixels
 _STEEPEST = 40.0  # slope that is kept
@@ -32,12 +32,11 @@ def _cubics() -> tuple[np.ndarray, np.ndarray]:
 _VALUE, _SLOPE = _cubics()
 
 
-def relief(images: Array, xp: ModuleType) -> tuple[Array, Array]:
+def relief(images: Array) -> tuple[Array, Array]:
   """Depth and slopes of six engraved faces.
 
   Args:
     images: [6, 28, 28] uint8.
-    xp: `numpy` or `jax.numpy`.
 
   Returns:
     [6, 64, 64] f32 of [0, 1], 1 the deepest; and [6, 64, 64] u32, the same with
@@ -45,13 +44,13 @@ def relief(images: Array, xp: ModuleType) -> tuple[Array, Array]:
     has a side of 1.
   """
   ink = images.astype(np.float32) / 255
-  value, slope = xp.asarray(_VALUE), xp.asarray(_SLOPE)
+  value, slope = jnp.asarray(_VALUE), jnp.asarray(_SLOPE)
   # Cubics overshoot beside a stroke.
-  depth = xp.clip(value @ ink @ value.T, 0.0, 1.0)
+  depth = jnp.clip(value @ ink @ value.T, 0.0, 1.0)
   right, down = value @ ink @ slope.T, slope @ ink @ value.T
-  word = _quantize(depth, _LEVELS, xp) << 22
-  word = word | (_quantize(1 + right / _STEEPEST, _SLOPES, xp) << 11)
-  return depth, word | _quantize(1 + down / _STEEPEST, _SLOPES, xp)
+  word = _quantize(depth, _LEVELS) << 22
+  word = word | (_quantize(1 + right / _STEEPEST, _SLOPES) << 11)
+  return depth, word | _quantize(1 + down / _STEEPEST, _SLOPES)
 
 
 def unpack(word: Array) -> tuple[Array, Array, Array]:
@@ -63,5 +62,7 @@ def unpack(word: Array) -> tuple[Array, Array, Array]:
   return depth, right, down
 
 
-def _quantize(x: Array, levels: int, xp: ModuleType) -> Array:
-  return xp.floor(levels * xp.clip(x, 0, 2) + np.float32(0.5)).astype(np.uint32)
+def _quantize(x: Array, levels: int) -> Array:
+  return jnp.floor(levels * jnp.clip(x, 0, 2) + np.float32(0.5)).astype(
+    np.uint32
+  )

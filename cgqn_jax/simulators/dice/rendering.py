@@ -1,4 +1,4 @@
-"""Rooms become frames: one ray caster for NumPy and JAX (paper, section 4.2).
+"""Rooms become frames: a ray caster (paper, section 4.2).
 
 Direct light of a round lamp, a soft shadow of the die, darkness where it
 touches the floor; the digits are engraved. `B` rooms, `N` views, `H W` frame;
@@ -6,25 +6,160 @@ a frame is the mean of S x S rays a pixel, each with its own point of the lamp.
 """
 
 from collections.abc import Callable
+import dataclasses
 import functools
-from types import ModuleType
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cgqn_jax.simulators.dice.casting import (
-  Caster,
-  frame_of,
-  one_by_one,
-  scene_of,
-)
+from cgqn_jax.simulators.dice import shading, tracing
 from cgqn_jax.simulators.dice.digits import digits
-from cgqn_jax.simulators.dice.rooms import Room
+from cgqn_jax.simulators.dice.relief import relief
+from cgqn_jax.simulators.dice.rooms import COLORS, FACES, Room
 
-Array = Any  # of NumPy or of JAX
+Array = jax.Array | np.ndarray
+
 _LARGEST = 256  # frame; a face of more pixels might not fit into 16 bits
+
+
+Over = Callable  # as `jax.lax.map`
+
+
+class Scene(NamedTuple):
+  """What cameras look at, as rays need it.
+
+  frame: of the die.
+  light: [3].
+  colors: [6, 3].
+  maps: wall, floor and the depths of the six faces; flat, since XLA gathers
+    much faster in one dimension.
+  faces: depths and slopes of the six faces, as `relief.unpack` reads them;
+    flat.
+  """
+
+  frame: tracing.Frame
+  light: Array
+  colors: Array
+  maps: Array
+  faces: Array
+
+
+def frame_of(cube: Array) -> tracing.Frame:
+  """The frame of a die at [3] x, y, yaw."""
+  return tracing.Frame(cube[0], cube[1], jnp.sin(cube[2]), jnp.cos(cube[2]))
+
+
+def scene_of(
+  cube: Array,
+  light: Array,
+  colors: Array,
+  textures: Array,
+  images: Array,
+) -> Scene:
+  """A scene from fields of a `Room` and the images of its six digits."""
+  depth, words = relief(images)
+  gray = textures.reshape(-1).astype(np.float32) / 255
+  maps = jnp.concatenate([gray, depth.reshape(-1)])
+  return Scene(frame_of(cube), light, colors, maps, words.reshape(-1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Caster:
+  """Casts S x S rays a pixel, one of each pixel at a time.
+
+  frame_size: H = W.
+  supersampling: S.
+  over: `jax.lax.map`, or what does the same.
+  """
+
+  frame_size: int
+  supersampling: int
+  over: Over
+
+  def meet(self, camera: Array, frame: tracing.Frame) -> Array:
+    """What rays meet: [S * S, H * W] i32, as `tracing.trace` names it."""
+
+    def work(point: Array) -> Array:
+      origin, direction = self._rays(camera, point)
+      return tracing.trace(origin, direction, frame)
+
+    return self.over(work, self._points())
+
+  def count(self, thing: Array) -> Array:
+    """How many rays meet each of `rooms.FACES`: [6] i32."""
+    faces = range(len(FACES))
+    counts = [jnp.sum(thing == face, dtype=np.int32) for face in faces]
+    return jnp.stack(counts)
+
+  def paint(self, camera: Array, thing: Array, scene: Scene) -> Array:
+    """The picture of what rays meet: [3, H * W] u8."""
+    points, light = self._points(), scene.light
+
+    def stage(function: Callable, *xs: Array) -> Array:
+      def work(xs: tuple[Array, ...]) -> Array:
+        point, *rest = xs
+        lamp = light[0] + point[2], light[1] + point[3], light[2]
+        ray = tracing.Ray(*self._rays(camera, point), lamp)
+        return function(ray, *rest, scene.frame)
+
+      return self.over(work, (points, *xs))
+
+    gray = self._look_up(scene.maps, stage(shading.surface, thing))
+    index = stage(shading.groove, thing, gray)
+    word = self._look_up(scene.faces, index)
+    rim = stage(shading.rim, index, thing, word)
+    bright = stage(
+      shading.brightness, thing, word, self._look_up(scene.maps, rim)
+    )
+
+    def add(sums: tuple[Array, ...], xs: tuple[Array, ...]) -> tuple:
+      channels = [
+        tuple(scene.colors[i, c] for i in range(len(COLORS))) for c in range(3)
+      ]
+      return tuple(
+        total + shading.color(*xs, channel)
+        for total, channel in zip(sums, channels, strict=True)
+      ), None
+
+    zeros = (jnp.zeros(thing.shape[1:], np.float32),) * 3
+    sums, _ = jax.lax.scan(add, zeros, (thing, gray, word, bright))
+    image = jnp.clip(jnp.stack(sums) / len(points), 0.0, 1.0)
+    return jnp.floor(255 * image + np.float32(0.5)).astype(np.uint8)
+
+  def _points(self) -> Array:
+    """Of each ray of a pixel its place: [S * S, 4].
+
+    To the right and down, from the pixel's corner in a picture of [-1, 1] x
+    [-1, 1]; and x and y on the lamp.
+    """
+    side, rays = self.supersampling, self.supersampling**2
+    offset = (np.arange(side) + 0.5) / side * 2 / self.frame_size
+    right, down = np.tile(offset, side), np.repeat(offset, side)
+    # A sunflower; the stride, coprime to it, parts neighbours in the pixel.
+    seed = np.arange(rays) * (side + 1) % rays
+    radius = shading.LAMP * np.sqrt((seed + 0.5) / rays)
+    angle = math.pi * (3 - math.sqrt(5)) * seed
+    columns = right, down, radius * np.cos(angle), radius * np.sin(angle)
+    return jnp.asarray(np.stack(columns, axis=-1).astype(np.float32))
+
+  def _rays(
+    self, camera: Array, point: Array
+  ) -> tuple[tracing.Vector, tracing.Vector]:
+    size = self.frame_size
+    corner = (2 * np.arange(size) / size - 1).astype(np.float32)
+    right = jnp.asarray(np.tile(corner, size)) + point[0]
+    down = jnp.asarray(np.repeat(corner, size)) + point[1]
+    return tracing.rays(camera, right, down)
+
+  def _look_up(self, table: Array, index: Array) -> Array:
+    promise = {
+      'mode': 'promise_in_bounds',
+      'wrap_negative_indices': False,
+    }
+    return self.over(lambda index: table.at[index].get(**promise), index)
 
 
 class Views(NamedTuple):
@@ -43,17 +178,15 @@ def render(
   room: Room,
   frame_size: int,
   supersampling: int,
-  xp: ModuleType = np,
   images: Array | None = None,
 ) -> Views:
-  """The views of one room, with NumPy (slow: a reference) or `jax.numpy`.
+  """The views of one room.
 
   Args:
     room: as `sample` gives it; any number of cameras, in the room and outside
       the die.
     frame_size: H = W, in pixels.
     supersampling: S; S x S rays a pixel.
-    xp: `numpy` or `jax.numpy`.
     images: [K, 28, 28] uint8 that `room.digits` are indices of; by default
       `digits()`.
 
@@ -61,10 +194,7 @@ def render(
     ValueError: if the frame size, S or a digit is out of range.
   """
   _check(frame_size, supersampling)
-  seen = [xp.asarray(field) for field in _seen(room, images)]
-  if xp is np:
-    return _render(seen, Caster(frame_size, supersampling, one_by_one, np))
-  seen = [field[None] for field in seen]
+  seen = [jnp.asarray(field)[None] for field in _seen(room, images)]
   views = _render_batch(seen, frame_size, supersampling)
   return jax.tree.map(lambda x: x[0], views)
 
@@ -123,7 +253,7 @@ def _count_batch(
 ) -> jax.Array:
   def all_rooms(caster: Caster, seen: tuple[Array, Array]) -> jax.Array:
     def one(seen: tuple[Array, Array]) -> jax.Array:
-      cameras, frame = seen[0], frame_of(seen[1], jnp)
+      cameras, frame = seen[0], frame_of(seen[1])
       return caster.over(lambda c: caster.count(caster.meet(c, frame)), cameras)
 
     return _pixels(jax.lax.map(one, seen), supersampling)
@@ -135,7 +265,7 @@ def _by_platform(
   function: Callable, seen: Any, frame_size: int, supersampling: int
 ) -> Any:
   def with_caster(over: Callable) -> Callable:
-    caster = Caster(frame_size, supersampling, over, jnp)
+    caster = Caster(frame_size, supersampling, over)
     return functools.partial(function, caster)
 
   return jax.lax.platform_dependent(
@@ -149,7 +279,7 @@ def _by_platform(
 def _render(seen: list[Array], caster: Caster) -> Views:
   """The views of one room, from what `_seen` gives."""
   cameras, *rest = seen
-  scene = scene_of(*rest, caster.xp)
+  scene = scene_of(*rest)
 
   def view(camera: Array) -> tuple[Array, Array]:
     thing = caster.meet(camera, scene.frame)
@@ -157,7 +287,7 @@ def _render(seen: list[Array], caster: Caster) -> Views:
 
   pictures, counts = caster.over(view, cameras)
   size = caster.frame_size
-  frames = caster.xp.moveaxis(pictures, -2, -1)
+  frames = jnp.moveaxis(pictures, -2, -1)
   frames = frames.reshape((len(cameras), size, size, 3))
   return Views(frames, _pixels(counts, caster.supersampling))
 

@@ -6,9 +6,8 @@ What is cheap to compute again is not handed on: only the thing that a ray
 meets, and what was looked up.
 """
 
-from types import ModuleType
-from typing import Any
-
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from cgqn_jax.simulators.dice import tracing
@@ -17,7 +16,8 @@ from cgqn_jax.simulators.dice.rooms import EDGE
 from cgqn_jax.simulators.dice.textures import SIDE
 from cgqn_jax.simulators.dice.tracing import HALF, Frame, Hit, Ray, Vector, pick
 
-Array = Any  # of NumPy or of JAX
+Array = jax.Array | np.ndarray
+
 
 LAMP = 0.08  # its radius
 _AMBIENT, _DIFFUSE = 0.45, 0.65
@@ -28,32 +28,30 @@ _CONTACT, _REACH = 0.35, 60.0  # darkness where the die meets the floor
 _MAP = SIDE * SIDE
 
 
-def surface(ray: Ray, thing: Array, frame: Frame, xp: ModuleType) -> Array:
+def surface(ray: Ray, thing: Array, frame: Frame) -> Array:
   """Index in the grey maps (wall, floor, six faces) of what a ray meets."""
-  hit = tracing.land(ray, thing, frame, xp)
-  across = xp.where(thing == tracing.WALL_X, hit.place[1], hit.place[0])
-  along = xp.where(thing == tracing.FLOOR, hit.place[1], hit.place[2])
+  hit = tracing.land(ray, thing, frame)
+  across = jnp.where(thing == tracing.WALL_X, hit.place[1], hit.place[0])
+  along = jnp.where(thing == tracing.FLOOR, hit.place[1], hit.place[2])
   # Two tiles on, so that rounding to zero rounds down.
   column, row = (
     ((x + 2 * _TILE) * (SIDE / _TILE)).astype(np.int32) & (SIDE - 1)
     for x in (across, along)
   )
   texel = row * SIDE + column
-  texel = xp.where(thing == tracing.FLOOR, texel + _MAP, texel)
-  u, v = _on_face(hit, xp)
-  return xp.where(hit.die, (thing + 2) * _MAP + _texel(u, v, xp), texel)
+  texel = jnp.where(thing == tracing.FLOOR, texel + _MAP, texel)
+  u, v = _on_face(hit)
+  return jnp.where(hit.die, (thing + 2) * _MAP + _texel(u, v), texel)
 
 
-def groove(
-  ray: Ray, thing: Array, gray: Array, frame: Frame, xp: ModuleType
-) -> Array:
+def groove(ray: Ray, thing: Array, gray: Array, frame: Frame) -> Array:
   """Index in the six faces of what is seen: one step down along the ray."""
-  hit = tracing.land(ray, thing, frame, xp)
-  u, v = _on_face(hit, xp)
-  right, down, out = _to_face(hit, frame.turn(ray.direction), xp)
-  step = _DEPTH * gray / xp.maximum(-out, 0.1)
-  index = thing * _MAP + _texel(u + step * right, v + step * down, xp)
-  return xp.where(hit.die, index, 0)
+  hit = tracing.land(ray, thing, frame)
+  u, v = _on_face(hit)
+  right, down, out = _to_face(hit, frame.turn(ray.direction))
+  step = _DEPTH * gray / jnp.maximum(-out, 0.1)
+  index = thing * _MAP + _texel(u + step * right, v + step * down)
+  return jnp.where(hit.die, index, 0)
 
 
 def rim(
@@ -62,47 +60,46 @@ def rim(
   thing: Array,
   word: Array,
   frame: Frame,
-  xp: ModuleType,
 ) -> Array:
   """Index in the grey maps of what may shade `index`: halfway to the rim."""
-  hit = tracing.land(ray, thing, frame, xp)
-  right, down, out = _to_face(hit, _to_lamp(ray, hit, frame), xp)
+  hit = tracing.land(ray, thing, frame)
+  right, down, out = _to_face(hit, _to_lamp(ray, hit, frame))
   depth, _, _ = unpack(word)
-  step = 0.5 * _DEPTH * SIDE * depth / xp.maximum(out, 0.1)
+  step = 0.5 * _DEPTH * SIDE * depth / jnp.maximum(out, 0.1)
   column = (index & (SIDE - 1)).astype(np.float32) + 0.5
   row = ((index >> 6) & (SIDE - 1)).astype(np.float32) + 0.5
-  column, row = _clip(column + step * right, xp), _clip(row + step * down, xp)
-  return xp.where(hit.die, (thing + 2) * _MAP + row * SIDE + column, 0)
+  column, row = _clip(column + step * right), _clip(row + step * down)
+  return jnp.where(hit.die, (thing + 2) * _MAP + row * SIDE + column, 0)
 
 
 def brightness(
-  ray: Ray, thing: Array, word: Array, edge: Array, frame: Frame, xp: ModuleType
+  ray: Ray, thing: Array, word: Array, edge: Array, frame: Frame
 ) -> Array:
   """How bright a white surface would be; `edge` is the depth at the rim."""
-  hit = tracing.land(ray, thing, frame, xp)
+  hit = tracing.land(ray, thing, frame)
   to_lamp = _to_lamp(ray, hit, frame)
-  right, down, out = _to_face(hit, to_lamp, xp)
+  right, down, out = _to_face(hit, to_lamp)
   depth, slope_right, slope_down = unpack(word)
   slope_right, slope_down = _DEPTH * slope_right, _DEPTH * slope_down
   on_die = out + slope_right * right + slope_down * down
   steep = 1 + slope_right * slope_right + slope_down * slope_down
-  lit = xp.clip(1 - 2.5 * (0.5 * depth - edge), 0.0, 1.0)
-  on_die = xp.where(out > 0, on_die * lit / xp.sqrt(steep), 0.0)
+  lit = jnp.clip(1 - 2.5 * (0.5 * depth - edge), 0.0, 1.0)
+  on_die = jnp.where(out > 0, on_die * lit / jnp.sqrt(steep), 0.0)
 
   room = tuple(b - a for a, b in zip(hit.place, ray.lamp, strict=True))
-  in_room = xp.abs(pick(thing - tracing.WALL_X, room, xp))
-  _, enter, leave = tracing.slabs(hit.own, to_lamp, xp)
+  in_room = jnp.abs(pick(thing - tracing.WALL_X, room))
+  _, enter, leave = tracing.slabs(hit.own, to_lamp)
   shadow = (enter < leave) & (leave > 0) & (enter < 1)
-  in_room = xp.where(shadow, 0.0, in_room)
-  facing = xp.maximum(xp.where(hit.die, on_die, in_room), 0.0)
-  far = xp.sqrt(sum(x * x for x in to_lamp))
+  in_room = jnp.where(shadow, 0.0, in_room)
+  facing = jnp.maximum(jnp.where(hit.die, on_die, in_room), 0.0)
+  far = jnp.sqrt(sum(x * x for x in to_lamp))
 
   x, y, z = hit.own
-  beside_x, beside_y = (xp.maximum(xp.abs(p) - HALF, 0.0) for p in (x, y))
-  above = xp.where(hit.die, z, xp.maximum(z - EDGE, 0.0))
+  beside_x, beside_y = (jnp.maximum(jnp.abs(p) - HALF, 0.0) for p in (x, y))
+  above = jnp.where(hit.die, z, jnp.maximum(z - EDGE, 0.0))
   beside = beside_x * beside_x + beside_y * beside_y
-  gap = xp.where(hit.die, 0.0, beside) + above * above
-  dark = _CONTACT * xp.exp(-_REACH * gap)
+  gap = jnp.where(hit.die, 0.0, beside) + above * above
+  dark = _CONTACT * jnp.exp(-_REACH * gap)
   return _AMBIENT * (1 - dark) + _DIFFUSE * facing / far
 
 
@@ -112,35 +109,32 @@ def color(
   word: Array,
   bright: Array,
   colors: tuple[Array, ...],
-  xp: ModuleType,
 ) -> Array:
   """One of red, green and blue; `colors` holds it for `rooms.COLORS`."""
   wall, other_wall, floor, other_floor, lid, cube = colors
   die, wide = thing < tracing.WALL_X, thing < tracing.FLOOR
-  first = xp.where(thing == tracing.FLOOR, floor, lid)
-  other = xp.where(thing == tracing.FLOOR, other_floor, lid)
-  first = xp.where(die, cube, xp.where(wide, wall, first))
-  other = xp.where(wide, other_wall, other)
-  other = xp.where(die, (1 - _INK) * cube, other)
-  part = xp.where(die, unpack(word)[0], gray)
+  first = jnp.where(thing == tracing.FLOOR, floor, lid)
+  other = jnp.where(thing == tracing.FLOOR, other_floor, lid)
+  first = jnp.where(die, cube, jnp.where(wide, wall, first))
+  other = jnp.where(wide, other_wall, other)
+  other = jnp.where(die, (1 - _INK) * cube, other)
+  part = jnp.where(die, unpack(word)[0], gray)
   return bright * (first + part * (other - first))
 
 
-def _on_face(hit: Hit, xp: ModuleType) -> tuple[Array, Array]:
+def _on_face(hit: Hit) -> tuple[Array, Array]:
   """Where hits are on their face, seen from outside: right and down, in 0-1."""
   x, y, z = hit.own
-  right, down, _ = _to_face(hit, (x, y, z - HALF), xp)
+  right, down, _ = _to_face(hit, (x, y, z - HALF))
   return right / EDGE + 0.5, down / EDGE + 0.5
 
 
-def _to_face(
-  hit: Hit, vector: Vector, xp: ModuleType
-) -> tuple[Array, Array, Array]:
+def _to_face(hit: Hit, vector: Vector) -> tuple[Array, Array, Array]:
   """A vector seen from outside a face: to the right, down, and out of it."""
   x, y, z = vector
-  right = hit.sign * pick(hit.axis, (y, -x, x), xp)
-  down = xp.where(hit.axis == 2, -y, -z)
-  return right, down, hit.sign * pick(hit.axis, vector, xp)
+  right = hit.sign * pick(hit.axis, (y, -x, x))
+  down = jnp.where(hit.axis == 2, -y, -z)
+  return right, down, hit.sign * pick(hit.axis, vector)
 
 
 def _to_lamp(ray: Ray, hit: Hit, frame: Frame) -> Vector:
@@ -148,10 +142,10 @@ def _to_lamp(ray: Ray, hit: Hit, frame: Frame) -> Vector:
   return tuple(b - a for a, b in zip(hit.own, lamp, strict=True))
 
 
-def _texel(u: Array, v: Array, xp: ModuleType) -> Array:
+def _texel(u: Array, v: Array) -> Array:
   """Index in a face's map of a place in [0, 1] x [0, 1], or near it."""
-  return _clip(SIDE * v, xp) * SIDE + _clip(SIDE * u, xp)
+  return _clip(SIDE * v) * SIDE + _clip(SIDE * u)
 
 
-def _clip(place: Array, xp: ModuleType) -> Array:
-  return xp.clip(place, 0, SIDE - 1).astype(np.int32)
+def _clip(place: Array) -> Array:
+  return jnp.clip(place, 0, SIDE - 1).astype(np.int32)

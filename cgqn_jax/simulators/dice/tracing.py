@@ -5,9 +5,10 @@ A vector is a tuple of its three components, each an array of rays.
 """
 
 import math
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from cgqn_jax.simulators.dice.rooms import (
@@ -17,7 +18,8 @@ from cgqn_jax.simulators.dice.rooms import (
   HALF_ROOM,
 )
 
-Array = Any  # of NumPy or of JAX
+Array = jax.Array | np.ndarray
+
 Vector = tuple[Array, Array, Array]
 
 # What a ray meets; the faces of the die are 0 .. 5, as in `rooms.FACES`.
@@ -92,65 +94,61 @@ def rays(camera: Array, right: Array, down: Array) -> tuple[Vector, Vector]:
   return (x, y, z), direction
 
 
-def trace(
-  origin: Vector, direction: Vector, frame: Frame, xp: ModuleType
-) -> Array:
+def trace(origin: Vector, direction: Vector, frame: Frame) -> Array:
   """What rays meet: i32, a face of the die, a wall, the floor or the lid."""
   (ox, oy, oz), (ix, iy, iz) = origin, (1 / d for d in direction)
-  wall_x = xp.maximum((HALF_ROOM - ox) * ix, (-HALF_ROOM - ox) * ix)
-  wall_y = xp.maximum((HALF_ROOM - oy) * iy, (-HALF_ROOM - oy) * iy)
-  level = xp.maximum((CEILING - oz) * iz, -oz * iz)
-  room = xp.where(wall_x < wall_y, WALL_X, WALL_Y)
-  flat = xp.where(iz < 0, FLOOR, LID)
-  room = xp.where(level < xp.minimum(wall_x, wall_y), flat, room)
+  wall_x = jnp.maximum((HALF_ROOM - ox) * ix, (-HALF_ROOM - ox) * ix)
+  wall_y = jnp.maximum((HALF_ROOM - oy) * iy, (-HALF_ROOM - oy) * iy)
+  level = jnp.maximum((CEILING - oz) * iz, -oz * iz)
+  room = jnp.where(wall_x < wall_y, WALL_X, WALL_Y)
+  flat = jnp.where(iz < 0, FLOOR, LID)
+  room = jnp.where(level < jnp.minimum(wall_x, wall_y), flat, room)
 
   toward = frame.turn(direction)
-  (near_x, near_y, near_z), near, far = slabs(frame.place(origin), toward, xp)
-  face = xp.where(near_y > near_x, 2, 0)
-  ahead = xp.where(near_y > near_x, toward[1], toward[0])
-  top = near_z > xp.maximum(near_x, near_y)
-  face, ahead = xp.where(top, 4, face), xp.where(top, toward[2], ahead)
-  face = face + xp.where(ahead > 0, 1, 0)
+  (near_x, near_y, near_z), near, far = slabs(frame.place(origin), toward)
+  face = jnp.where(near_y > near_x, 2, 0)
+  ahead = jnp.where(near_y > near_x, toward[1], toward[0])
+  top = near_z > jnp.maximum(near_x, near_y)
+  face, ahead = jnp.where(top, 4, face), jnp.where(top, toward[2], ahead)
+  face = face + jnp.where(ahead > 0, 1, 0)
   hit = (near < far) & (near > 0)
-  return xp.where(hit, face, room).astype(np.int32)
+  return jnp.where(hit, face, room).astype(np.int32)
 
 
-def slabs(
-  origin: Vector, direction: Vector, xp: ModuleType
-) -> tuple[Vector, Array, Array]:
+def slabs(origin: Vector, direction: Vector) -> tuple[Vector, Array, Array]:
   """Where rays enter the die's slabs and the die, and where they leave it."""
   near, far = [], []
   for o, d, middle in zip(origin, direction, (0, 0, HALF), strict=True):
     inverse = 1 / d
-    center, reach = (middle - o) * inverse, HALF * xp.abs(inverse)
+    center, reach = (middle - o) * inverse, HALF * jnp.abs(inverse)
     near.append(center - reach)
     far.append(center + reach)
-  enter = xp.maximum(xp.maximum(near[0], near[1]), near[2])
-  leave = xp.minimum(xp.minimum(far[0], far[1]), far[2])
+  enter = jnp.maximum(jnp.maximum(near[0], near[1]), near[2])
+  leave = jnp.minimum(jnp.minimum(far[0], far[1]), far[2])
   return tuple(near), enter, leave
 
 
-def land(ray: Ray, thing: Array, frame: Frame, xp: ModuleType) -> Hit:
+def land(ray: Ray, thing: Array, frame: Frame) -> Hit:
   """Where rays end, from what they meet: one plane each."""
   die, axis = thing < WALL_X, thing >> 1
-  sign = xp.where((thing & 1) == 0, 1.0, -1.0).astype(np.float32)
+  sign = jnp.where((thing & 1) == 0, 1.0, -1.0).astype(np.float32)
   own_x, own_y, own_z = frame.place(ray.origin)
-  own = pick(axis, (own_x, own_y, own_z - HALF), xp)
-  own_ahead = pick(axis, frame.turn(ray.direction), xp)
+  own = pick(axis, (own_x, own_y, own_z - HALF))
+  own_ahead = pick(axis, frame.turn(ray.direction))
   kind = thing - WALL_X
-  here, ahead = pick(kind, ray.origin, xp), pick(kind, ray.direction, xp)
-  plane = xp.where(ahead > 0, HALF_ROOM, -HALF_ROOM).astype(np.float32)
-  plane = xp.where(thing == FLOOR, 0.0, plane)
-  plane = xp.where(thing == LID, CEILING, plane)
-  gap = xp.where(die, sign * HALF - own, plane - here)
-  distance = gap / xp.where(die, own_ahead, ahead)
+  here, ahead = pick(kind, ray.origin), pick(kind, ray.direction)
+  plane = jnp.where(ahead > 0, HALF_ROOM, -HALF_ROOM).astype(np.float32)
+  plane = jnp.where(thing == FLOOR, 0.0, plane)
+  plane = jnp.where(thing == LID, CEILING, plane)
+  gap = jnp.where(die, sign * HALF - own, plane - here)
+  distance = gap / jnp.where(die, own_ahead, ahead)
   x, y, z = (
     o + distance * d for o, d in zip(ray.origin, ray.direction, strict=True)
   )
   return Hit((x, y, z), frame.place((x, y, z)), die, axis, sign)
 
 
-def pick(axis: Array, vector: Vector, xp: ModuleType) -> Array:
+def pick(axis: Array, vector: Vector) -> Array:
   """A component of a vector: x if 0, y if 1, otherwise z."""
   x, y, z = vector
-  return xp.where(axis == 0, x, xp.where(axis == 1, y, z))
+  return jnp.where(axis == 0, x, jnp.where(axis == 1, y, z))

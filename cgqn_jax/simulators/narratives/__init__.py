@@ -14,7 +14,6 @@ from cgqn_jax.simulators.narratives.sampling import (
   sample_batch,
   stack,
 )
-from cgqn_jax.simulators.narratives.sheets import contact_sheet
 from cgqn_jax.simulators.narratives.stories import Narrative, Story
 
 __all__ = [
@@ -22,7 +21,6 @@ __all__ = [
   'SPLITS',
   'Narrative',
   'Story',
-  'contact_sheet',
   'hypotheses',
   'render',
   'render_batch',
