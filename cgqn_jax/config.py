@@ -266,6 +266,8 @@ def residual(config: ConfigDict, preset: str) -> None:
   config.model.map_latent = 2
   config.model.vector_latent = 8
   config.model.rotated = True
+  config.model.codes = 4 if tiny else 16
+  config.model.fine = 64 if large else 4 if tiny else 24
   config.model.bfloat16 = large
   # Targets that an update renders, of the data.num_targets that the posterior
   # sees; 0 for all.

@@ -74,6 +74,7 @@ def residual(config: ConfigDict, preset: str) -> None:
   config.data.min_context = 3
   if preset == 'small':
     config.model.representation = 64
+    config.model.fine = 0
   config.kl_weight = config_lib.levels(
     (0.0, 0.4, 0.8), (0.01, 0.01, 1.0), 'linear'
   )

@@ -70,6 +70,8 @@ _TINY_RESIDUAL = {
   'map_latent': 2,
   'vector_latent': 3,
   'rotated': True,
+  'codes': 4,
+  'fine': 4,
   'bfloat16': False,
 }
 

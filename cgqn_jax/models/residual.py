@@ -46,8 +46,10 @@ class ResidualNetworks(nn.Module):
   """Encoder, latent and renderer, with the interface of `Networks`.
 
   width: channels of every block; representation: R; map_latent, which may be
-  0, and vector_latent: Z and G of each of latent_steps; rotated: whether views
-  rotate r; bfloat16: of the blocks' convolutions, for accelerators.
+  0, and vector_latent: Z and G of each of latent_steps; codes: of each of the
+  softmaxes that read a vector; fine: channels of a last stage of the renderer
+  on a grid twice as fine, or 0 for none; rotated: whether views rotate r;
+  bfloat16: of the blocks' convolutions, for accelerators.
   """
 
   frame_size: int
@@ -61,6 +63,8 @@ class ResidualNetworks(nn.Module):
   vector_latent: int
   rotated: bool
   bfloat16: bool
+  codes: int
+  fine: int
   latent_sees_query: bool = False
   cpu: bool = True
 
@@ -91,6 +95,7 @@ class ResidualNetworks(nn.Module):
       self.latent_steps,
       self.map_latent,
       self.vector_latent,
+      self.codes,
       self.bfloat16,
       self.cpu,
     )
@@ -98,6 +103,7 @@ class ResidualNetworks(nn.Module):
       self.width,
       self.representation,
       self.renderer_blocks,
+      self.fine,
       self.rotated,
       self.bfloat16,
       self.cpu,
@@ -172,8 +178,8 @@ class ResidualNetworks(nn.Module):
   def _render(
     self, z: LatentParts, r: Array, views: Array, seen: Array | None
   ) -> Array:
-    state = self.latent.state(r, z, seen)
-    return self.renderer(r, state, z.vector, views)
+    state, said = self.latent.state(r, z, seen)
+    return self.renderer(r, state, said, views)
 
   def _seen(self, views: Array | None) -> Array | None:
     return views if self.latent_sees_query else None
@@ -323,6 +329,7 @@ class Latent(nn.Module):
   steps: int
   map_latent: int
   vector_latent: int
+  codes: int
   bfloat16: bool
   cpu: bool
 
@@ -335,7 +342,8 @@ class Latent(nn.Module):
     self.blocks = [Block(self.bfloat16, self.cpu) for _ in each]
     self.priors = [Heads(self.map_latent, self.vector_latent) for _ in each]
     self.map_inputs = [nn.Dense(self.width) for _ in each]
-    self.vector_inputs = [Vector(self.width) for _ in each]
+    self.vector_codes = [Codes(self.codes) for _ in each]
+    self.vector_inputs = [nn.Dense(self.width) for _ in each]
     self.last = Block(self.bfloat16, self.cpu)
     self.evidence = nn.Dense(self.width)
     self.evidence_block = Block(self.bfloat16, self.cpu)
@@ -358,13 +366,19 @@ class Latent(nn.Module):
       h = self._add(h, z, k)
     return _stack(drawn)
 
-  def state(self, r: Array, z: LatentParts, views: Array | None) -> Array:
-    """The last state [..., h, w, W], given all of z."""
+  def state(
+    self, r: Array, z: LatentParts, views: Array | None
+  ) -> tuple[Array, Array]:
+    """The last state [..., h, w, W] given all of z, and its codes [..., C]."""
     c = None if views is None else self.features(views)
     h = self._start(r)
     for k in range(self.steps):
       h = self._add(self.blocks[k](h, c), _step(z, k), k)
-    return self.last(h, c)
+    each = range(self.steps)
+    said = [self.vector_codes[k](_step(z, k).vector) for k in each]
+    said = jnp.concatenate(said, axis=-1)
+    c = said if c is None else jnp.concatenate([said, c], axis=-1)
+    return self.last(h, c), said
 
   def infer(
     self,
@@ -397,7 +411,8 @@ class Latent(nn.Module):
     return tuple(_stack(parts) for parts in zip(*steps, strict=True))
 
   def _add(self, h: Array, z: LatentParts, k: int) -> Array:
-    h = h + self.vector_inputs[k](z.vector)[..., None, None, :]
+    said = self.vector_inputs[k](self.vector_codes[k](z.vector))
+    h = h + said[..., None, None, :]
     if self.map_latent:
       h = h + self.map_inputs[k](z.map)
     return h + self.choices[k](h)
@@ -429,14 +444,24 @@ class Choice(nn.Module):
     return nn.Dense(self.features)(pooled)[..., None, None, :]
 
 
-class Vector(nn.Module):
-  """The global part of a latent [..., G] -> features [..., F]."""
+class Codes(nn.Module):
+  """The global part of a latent [..., G] -> which codes it means, [..., C].
 
-  features: int
+  A few softmaxes over codes. Most of what there is to choose, a color or a
+  digit, is one of several: here a cloud of noise becomes one of them, and not
+  what lies between two. No noise, however far out, is out of their bounds.
+  """
+
+  codes: int
+  heads: int = 4
 
   @nn.compact
   def __call__(self, z: Array) -> Array:
-    return nn.Dense(self.features)(nn.gelu(nn.Dense(2 * self.features)(z)))
+    scores = 2 * nn.Dense(self.heads * self.codes)(z)
+    scores = scores.reshape(scores.shape[:-1] + (self.heads, self.codes))
+    # Of size 1 where one code of each is meant.
+    codes = jax.nn.softmax(scores, axis=-1) * self.codes**0.5
+    return codes.reshape(codes.shape[:-2] + (-1,))
 
 
 class Heads(nn.Module):
@@ -514,26 +539,27 @@ class Renderer(nn.Module):
   width: int
   representation: int
   blocks: int
+  fine: int
   rotated: bool
   bfloat16: bool
   cpu: bool
 
   @nn.compact
   def __call__(
-    self, r: Array, state: Array, vector: Array, views: Array
+    self, r: Array, state: Array, said: Array, views: Array
   ) -> Array:
     """Renders every query of every scene.
 
     Args:
       r: [B, h, w, R].
       state: [B, h, w, W], what r and the latent make of it.
-      vector: [B, K, G] the global part of the latent.
+      said: [B, C] the codes of the latent's global part.
       views: [B, T, V].
 
     Returns:
       [B, T, H, W, 3] mean frames, linear (not clipped).
     """
-    code = nn.gelu(nn.Dense(64)(vector.reshape((len(vector), -1))))
+    code = nn.gelu(nn.Dense(64)(said))
     c = ViewFeatures()(views)
     code = jnp.broadcast_to(code[:, None], c.shape)
     c = nn.gelu(nn.Dense(64)(jnp.concatenate([c, code], axis=-1)))
@@ -547,10 +573,13 @@ class Renderer(nn.Module):
     x = jnp.broadcast_to(x, views.shape[:2] + x.shape[2:])
     for _ in range(self.blocks):
       x = Block(self.bfloat16, self.cpu)(x, c)
-    y = Modulation()(x, c)
-    hidden = nn.gelu(nn.Dense(4 * self.width)(y))
+    hidden, patch = 4 * self.width, PATCH
+    if self.fine:
+      x = Block(self.bfloat16, self.cpu)(PatchDeconv(self.fine, 2)(x), c)
+      hidden, patch = hidden // 4, PATCH // 2
+    y = nn.gelu(nn.Dense(hidden)(Modulation()(x, c)))
     # Black at first, as in the paper's renderer.
-    return PatchDeconv(3, PATCH, kernel_init=_ZEROS)(hidden)
+    return PatchDeconv(3, patch, kernel_init=_ZEROS)(y)
 
 
 class Coordinates(nn.Module):
