@@ -113,10 +113,10 @@ def residual(config: ConfigDict, preset: str, narrative: str) -> None:
   # and not the drawing.
   if narrative == 'color_reaction':
     config.model.map_latent = 0  # a new color is said by the vector alone
-    weight_ends, variances, num_steps = (0.05, 0.15), (0.3, 0.1), 14_000
-    variance_ends = (0.5, 0.9)
+    weight_ends, variances, num_steps = (0.05, 0.15), (0.3, 0.1), 28_000
+    variance_ends = (0.45, 0.75)
   else:
-    weight_ends, variances, num_steps = (0.1, 0.25), (1.0, 0.3), 17_000
+    weight_ends, variances, num_steps = (0.1, 0.25), (1.0, 0.3), 14_500
     variance_ends = (0.6, 0.9)
   config.kl_weight = config_lib.levels(
     (0.0, *weight_ends), (0.3, 0.3, 1.0), 'linear'

@@ -95,8 +95,8 @@ def _tiny_residual(config: ConfigDict) -> None:
   config.model.update(_TINY_RESIDUAL)
   config.num_rendered = 0
   levels = config_lib.levels
-  config.kl_weight = levels((0, 100_000), (0.2, 1.0), 'linear')
-  config.pixel_variance = levels((0, 100_000), (2.0, 0.5), 'linear')
+  config.kl_weight = levels((0, 0.25), (0.2, 1.0), 'linear')
+  config.pixel_variance = levels((0, 0.25), (2.0, 0.5), 'linear')
 
 
 @pytest.fixture(scope='session')

@@ -4,6 +4,8 @@ r = sum_j M_theta(v_j, f_j);  z ~ P_phi(z | r) or Q_psi(z | r, r');
 f_i = M_gamma(z, v_i).
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -19,7 +21,48 @@ from cgqn_jax.models.renderer import Renderer, Sketch
 from cgqn_jax.types import Array, Batch, Normal, Scene, to_unit
 
 
-class Networks(nn.Module):
+class LatentNetworks(nn.Module):
+  """What both families of networks have: the bounds of CGQN and of GQN.
+
+  A family adds `latent_shape`, `encode`, `encode_each`, `sample_prior`, `infer`
+  and `render`. Latents are arrays, or trees of them.
+  """
+
+  def bound(
+    self, batch: Batch, noise: Any, views: Array
+  ) -> tuple[Array, Any, Any, Any]:
+    """One posterior draw per scene: views [B, T, V] of it, z, q, p (CGQN)."""
+    r = self.encode(batch.context, batch.context_mask)
+    r_target = self.encode(batch.target, batch.target_mask)
+    z, posterior, prior = self.infer(r, r_target, noise)
+    return self.render(z, r, views), z, posterior, prior
+
+  def bound_each(self, batch: Batch, noise: Any) -> tuple[Array, Any, Any, Any]:
+    """One posterior draw per target, noise [B, T, ...]: the same (GQN)."""
+    r = self.encode(batch.context, batch.context_mask)[:, None]
+    r_target = self.encode_each(batch.target)
+    z, posterior, prior = self.infer(r, r_target, noise, batch.target.views)
+    mean = self.render_each(z, r, batch.target.views)
+    return mean, z, posterior, prior
+
+  def render_each(self, z: Any, r: Array, views: Array) -> Array:
+    """Every query of its own latent: [B, T, ...] each -> [B, T, H, W, 3]."""
+    lead = views.shape[:2]
+    r = jnp.broadcast_to(r, lead + r.shape[2:])
+    z, r, views = jax.tree.map(
+      # Not -1: a part may have no channels.
+      lambda x: x.reshape((lead[0] * lead[1],) + x.shape[2:]),
+      (z, r, views),
+    )
+    frames = self.render_one(z, r, views)
+    return frames.reshape(lead + frames.shape[1:])
+
+  def render_one(self, z: Any, r: Array, views: Array) -> Array:
+    """One query [B, V] of each latent -> [B, H, W, 3]."""
+    return self.render(z, r, views[:, None])[:, 0]
+
+
+class Networks(LatentNetworks):
   """Encoder, ConvDRAW and renderer; fields named as in the paper's table."""
 
   frame_size: int
@@ -132,33 +175,6 @@ class Networks(nn.Module):
       fed = jnp.concatenate([fed, context], axis=-1)
       canvas = self.sketch(r, every, views)
     return self.renderer(fed, views, canvas)
-
-  def bound(
-    self, batch: Batch, noise: Array, views: Array
-  ) -> tuple[Array, Array, Normal, Normal]:
-    """One posterior draw a scene: views [B, T, V] of it, z, q, p (CGQN)."""
-    r = self.encode(batch.context, batch.context_mask)
-    r_target = self.encode(batch.target, batch.target_mask)
-    z, posterior, prior = self.infer(r, r_target, noise)
-    return self.render(z, r, views), z, posterior, prior
-
-  def bound_each(
-    self, batch: Batch, noise: Array
-  ) -> tuple[Array, Array, Normal, Normal]:
-    """One posterior draw a target, noise [B, T, K, h, w, Z]: the same (GQN)."""
-    r = self.encode(batch.context, batch.context_mask)[:, None]
-    r_target = self.encode_each(batch.target)
-    z, posterior, prior = self.infer(r, r_target, noise, batch.target.views)
-    mean = self.render_each(z, r, batch.target.views)
-    return mean, z, posterior, prior
-
-  def render_each(self, z: Array, r: Array, views: Array) -> Array:
-    """Every query of its own latent: [B, T, ...] each -> [B, T, H, W, 3]."""
-    lead = views.shape[:2]
-    r = jnp.broadcast_to(r, lead + r.shape[2:])
-    z, r, views = (x.reshape((-1,) + x.shape[2:]) for x in (z, r, views))
-    frames = self.render(z, r, views[:, None])
-    return frames.reshape(lead + frames.shape[2:])
 
   def _features(self, scene: Scene) -> Array:
     return self.encoder(to_unit(scene.frames), scene.views)

@@ -31,7 +31,8 @@ from cgqn_jax.models.layers import (
   add_bias,
   embed_views,
 )
-from cgqn_jax.types import Array, Batch, LatentParts, Normal, Scene, to_unit
+from cgqn_jax.models.networks import LatentNetworks
+from cgqn_jax.types import Array, LatentParts, Normal, Scene, to_unit
 
 PATCH = 4  # pixels along a cell's side
 FREQUENCIES = 5  # sin and cos of 2^i pi t
@@ -42,7 +43,7 @@ _SMALL = nn.initializers.variance_scaling(0.01, 'fan_in', 'truncated_normal')
 _ZEROS = nn.initializers.zeros_init()
 
 
-class ResidualNetworks(nn.Module):
+class ResidualNetworks(LatentNetworks):
   """Encoder, latent and renderer, with the interface of `Networks`.
 
   width: channels of every block; representation: R; map_latent, which may be
@@ -146,34 +147,9 @@ class ResidualNetworks(nn.Module):
     """Latents of B scenes, r [B, h, w, R], views [B, T, V] -> frames."""
     return self._render(z, r, views, None)
 
-  def render_each(self, z: LatentParts, r: Array, views: Array) -> Array:
-    """Every query of its own latent: [B, T, ...] each -> [B, T, H, W, 3]."""
-    lead = views.shape[:2]
-    r = jnp.broadcast_to(r, lead + r.shape[2:])
-    z, r, views = jax.tree.map(
-      lambda x: x.reshape((lead[0] * lead[1],) + x.shape[2:]), (z, r, views)
-    )
-    frames = self._render(z, r, views[:, None], self._seen(views))
-    return frames.reshape(lead + frames.shape[2:])
-
-  def bound(
-    self, batch: Batch, noise: LatentParts, views: Array
-  ) -> tuple[Array, LatentParts, LatentParts, LatentParts]:
-    """One posterior draw a scene: views [B, T, V] of it, z, q, p (CGQN)."""
-    r = self.encode(batch.context, batch.context_mask)
-    r_target = self.encode(batch.target, batch.target_mask)
-    z, posterior, prior = self.infer(r, r_target, noise)
-    return self.render(z, r, views), z, posterior, prior
-
-  def bound_each(
-    self, batch: Batch, noise: LatentParts
-  ) -> tuple[Array, LatentParts, LatentParts, LatentParts]:
-    """One posterior draw a target, noise [B, T, ...]: the same (GQN)."""
-    r = self.encode(batch.context, batch.context_mask)[:, None]
-    r_target = self.encode_each(batch.target)
-    z, posterior, prior = self.infer(r, r_target, noise, batch.target.views)
-    mean = self.render_each(z, r, batch.target.views)
-    return mean, z, posterior, prior
+  def render_one(self, z: LatentParts, r: Array, views: Array) -> Array:
+    """One query [B, V] of each latent -> [B, H, W, 3]."""
+    return self._render(z, r, views[:, None], self._seen(views))[:, 0]
 
   def _render(
     self, z: LatentParts, r: Array, views: Array, seen: Array | None
