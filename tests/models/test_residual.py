@@ -113,8 +113,33 @@ def test_fresh_weights(model, infer, seen):
       np.testing.assert_array_equal(leaf, 0)
     np.testing.assert_allclose(q.log_std, -0.1269280, rtol=1e-5)
     np.testing.assert_allclose(gaussian.kl(q, p), 0.0148294, rtol=1e-3)
-  last = params['renderer']['PatchDeconv_0']
+  last = params['renderer']['PatchDeconv_1']  # after the stage at 16x16
   assert not np.any(last['kernel']) and not np.any(last['bias'])
+
+
+def test_a_vector_means_codes_and_no_noise_is_out_of_bounds():
+  codes = residual.Codes(4)
+  z = jax.random.normal(KEY, (50, 3))
+  params = codes.init(KEY, z)
+  near, far = codes.apply(params, z), codes.apply(params, 1e3 * z)
+  for said in (near, far):
+    each = np.asarray(said).reshape((50, -1, 4)) / 2  # of size 1 = sqrt(4) / 2
+    np.testing.assert_allclose(each.sum(-1), 1, atol=1e-5)
+    assert each.min() >= 0
+  # Far out, one code of each softmax is meant, and nothing in between.
+  share = np.asarray(far).reshape((50, -1, 4)).max(-1) / 2
+  assert np.mean(share > 0.99) > 0.95
+
+
+@pytest.mark.parametrize('fine', [0, 3])
+def test_the_renderer_with_and_without_a_finer_stage(make_config, fine):
+  config = make_config('networks=residual')
+  config.model.fine = fine
+  networks = build(config).networks
+  shapes = jax.eval_shape(build(config).init, KEY)['renderer']
+  last = shapes[f'PatchDeconv_{int(fine > 0)}']['kernel'].shape
+  hidden = 4 * networks.width
+  assert last == ((hidden // 4, 12) if fine else (hidden, 48))
 
 
 def test_gradients_reach_the_posterior_at_any_size(model, params, seen):
