@@ -1,6 +1,6 @@
 # make demo     a bare clone -> dataset, training, evaluation, pictures
 # make test     installs what the tests need and runs them
-# make sample   futures from the weights that the repository ships: samples/
+# make sample   futures from the weights that the repository ships: runs/samples/
 # make test-slow    trainings to a level, two to three hours
 # make lint, make clean
 
@@ -53,7 +53,7 @@ sample: $(VENV)/installed
 	@for name in color_reaction traveling_salesman; do \
 	  for suffix in png gif; do \
 	    $(BIN)/python experiments/sample.py --workdir=$$name --source=simulator \
-	      --scenes=0:3 --out=samples/$$name.$$suffix || exit 1; \
+	      --scenes=0:3 --out=runs/samples/$$name.$$suffix || exit 1; \
 	  done; \
 	done
 

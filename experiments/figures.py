@@ -2,7 +2,7 @@ r"""Draws the paper's figures from an experiment's folder, numbers beside them.
 
   python experiments/figures.py --runs=runs/dice_comparison --out=figures
   python experiments/figures.py --runs=runs/comparison --out=figures --only=5
-  python experiments/figures.py --cgqn=W --gqn=W --out=figures --only=7
+  python experiments/figures.py --workdirs=cgqn=W,gqn=X --out=figures --only=7
   python experiments/figures.py --jump=runs/jump/jump.jsonl --out=figures
 
 --runs is what experiments/compare.py made. Of dice: 7 (cameras and samples),
@@ -36,11 +36,12 @@ from cgqn_jax.figures import (
   scenes as scene_figures,
 )
 from cgqn_jax.files import read_json, replace_text, write_json
-from cgqn_jax.training.workdir import read_workdir
+from cgqn_jax.training.workdir import find, read_workdir
 
 _RUNS = flags.DEFINE_string('runs', None, 'Folder of experiments/compare.py.')
-_CGQN = flags.DEFINE_string('cgqn', None, 'Workdir, instead of --runs.')
-_GQN = flags.DEFINE_string('gqn', None, 'Workdir, instead of --runs.')
+_WORKDIRS = flags.DEFINE_list(
+  'workdirs', None, 'Instead of --runs, as cgqn=W,gqn=X: name and folder.'
+)
 _JUMP = flags.DEFINE_string('jump', None, 'File of experiments/jump.py.')
 _OUT = flags.DEFINE_string('out', None, 'Folder of the figures.')
 _ONLY = flags.DEFINE_list(
@@ -80,10 +81,15 @@ def curves_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def workdirs() -> dict[str, pathlib.Path]:
-  """A workdir a model: --cgqn and --gqn, else the best by validation loss."""
-  given = {'cgqn': _CGQN.value, 'gqn': _GQN.value}
-  if any(given.values()):
-    return {m: pathlib.Path(path) for m, path in given.items() if path}
+  """A workdir per model: --workdirs, else the best by validation loss."""
+  if _WORKDIRS.value:
+    pairs = [text.partition('=') for text in _WORKDIRS.value]
+    for name, _, path in pairs:
+      if not name or not path:
+        raise ValueError(
+          f'--workdirs={",".join(_WORKDIRS.value)}; give name=folder, as cgqn=W'
+        )
+    return {name: find(path) for name, _, path in pairs}
   rows = rows_of_runs()
   if rows[0]['protocol_task'] == 'dice':  # which is compared by variance
     variances = sorted({row['variance'] for row in rows})
@@ -246,7 +252,7 @@ def data() -> tuple[str, str]:
 
 
 def _has_runs() -> bool:
-  return bool(_RUNS.value or _CGQN.value or _GQN.value)
+  return bool(_RUNS.value or _WORKDIRS.value)
 
 
 def draw(name: str) -> None:
@@ -260,7 +266,9 @@ def draw(name: str) -> None:
 def run() -> None:
   """Draws what was asked for; says what is missing and goes on."""
   if not (_has_runs() or _JUMP.value):
-    raise ValueError('give --runs, the folder of an experiment, or --cgqn, ...')
+    raise ValueError(
+      'give --runs, the folder of an experiment, or --workdirs=cgqn=W'
+    )
   asked = _ONLY.value or applicable()
   for name in asked:
     if name not in FIGURES:

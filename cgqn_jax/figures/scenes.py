@@ -294,7 +294,7 @@ def reactions(
   if config.data.config != 'color_reaction':
     raise ValueError(
       f'it is of color_reaction, and {workdirs[name]} of {config.data.config}; '
-      'give --cgqn=W, a workdir of narrative=color_reaction'
+      'give --workdirs=cgqn=W, a workdir of narrative=color_reaction'
     )
   drawn = {}
   for context in dict.fromkeys(context for _, context, _ in _PANELS):

@@ -115,9 +115,9 @@ def test_mistakes(of_dice, of_videos, finished, programs, tmp_path):
     ([f'--runs={of_dice}', '--only=5'], 'these runs of dice'),
     ([f'--runs={of_videos}', '--only=6'], 'these runs of videos'),
     ([f'--runs={of_dice}', '--only=7', '--variance=3'], '0.01, 0.02'),
-    ([f'--cgqn={finished}', '--only=7'], 'a hidden side'),
-    ([f'--cgqn={finished}', '--only=4'], 'give --cgqn=W'),
-    ([f'--cgqn={finished}', '--only=3', '--scenes=a'], '--scenes=a'),
+    ([f'--workdirs=cgqn={finished}', '--only=7'], 'a hidden side'),
+    ([f'--workdirs=cgqn={finished}', '--only=4'], 'give --workdirs=cgqn=W'),
+    ([f'--workdirs=cgqn={finished}', '--only=3', '--scenes=a'], '--scenes=a'),
   ]
   out = tmp_path / 'out'
   done = programs([['figures.py', f'--out={out}', *case] for case, _ in cases])
@@ -128,7 +128,7 @@ def test_mistakes(of_dice, of_videos, finished, programs, tmp_path):
 
 
 def test_figure_3_of_a_workdir(finished, programs, tmp_path):
-  flags = [f'--cgqn={finished}', f'--out={tmp_path}', '--scenes=0,1']
+  flags = [f'--workdirs=cgqn={finished}', f'--out={tmp_path}', '--scenes=0,1']
   (done,) = programs([['figures.py', *flags]])
   assert done.code == 0, done.err
   its = json.loads((tmp_path / 'figure_3.json').read_text())
