@@ -346,7 +346,7 @@ def comparison_base(preset: str, config_file: str) -> ConfigDict:
   config.trials.seed = 1000  # none of the runs that follow
   config.trials.metric = 'best_of_30'
 
-  # Of the curves over training: a point a checkpoint, on the same split.
+  # Of the curves over training: a point per checkpoint, on the same split.
   config.curve = ConfigDict()
   config.curve.points = 8
   config.curve.num_scenes = 1000

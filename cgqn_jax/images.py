@@ -112,8 +112,8 @@ def save(
 ) -> None:
   """Saves frames [S, T, H, W, 3] in the format that the suffix says.
 
-  .png is a sheet, a row a sample; .gif shows the samples side by side, labelled
-  by `row_labels`; .npz holds `frames` as they are, and `arrays`.
+  .png is a sheet, a row per sample; .gif shows the samples side by side,
+  labelled by `row_labels`; .npz holds `frames` as they are, and `arrays`.
   """
   path = check_path(path)
   if path.suffix == '.png':
@@ -147,7 +147,7 @@ def save_gif(
 ) -> None:
   """Saves samples [S, T, H, W, 3] side by side as a GIF that loops.
 
-  labels: a caption a sample; context: bools [T] or [S, T], as in `sheet`.
+  labels: a caption per sample; context: bools [T] or [S, T], as in `sheet`.
   """
   frames = np.asarray(frames)
   if frames.ndim != 5 or frames.shape[-1] != 3 or not frames.size:

@@ -33,7 +33,7 @@ def table(row: dict[str, Any]) -> str:
     'compile': f'{row["compile_s"]:.1f} s',
     'update': f'{row["step_s"]:.4g} s',
     f'{FUTURES} futures of a video': f'{row["sample_video_s"]:.4g} s',
-    'operations an update': f'{row["flops_per_step"] / 1e9:.4g} GFLOP',
+    'operations per update': f'{row["flops_per_step"] / 1e9:.4g} GFLOP',
     'speed of an update': f'{row["gflops_per_s"]:.4g} GFLOP/s',
     'peak memory': f'{row["peak_memory_bytes"] / 2**30:.2f} GiB',
     'waiting for data': 'not measured' if wait is None else f'{wait:.1%}',
@@ -84,10 +84,10 @@ def define_flags() -> None:
     'Config, with its arguments: configs/narratives.py:preset=...',
   )
   flags.DEFINE_integer(
-    'context', None, "Context frames a scene; by default the config's most."
+    'context', None, "Context frames per scene; by default the config's most."
   )
   flags.DEFINE_integer(
-    'targets', None, "Target frames a scene; by default the config's."
+    'targets', None, "Target frames per scene; by default the config's."
   )
   flags.DEFINE_enum(
     'data',

@@ -5,7 +5,7 @@ r"""A whole experiment of many runs as one command; the same command resumes it.
 
 Trains and evaluates models x pixel-variances x seeds one after the other, each
 in a workdir <out>/<model>-<variant>-seed<k> of its own, then writes
-<out>/runs.jsonl (a row a run) and <out>/table.md. Finished runs are passed
+<out>/runs.jsonl (a row per run) and <out>/table.md. Finished runs are passed
 over; a run that fails is named, and the others go on. --list shows the runs.
 
 With --together, the seeds of a model and variance are trained in one process

@@ -6,7 +6,7 @@ r"""Draws the paper's figures from an experiment's folder, numbers beside them.
   python experiments/figures.py --jump=runs/jump/jump.jsonl --out=figures
 
 --runs is what experiments/compare.py made. Of dice: 7 (cameras and samples),
-6 (and 8 to 10: negative ELBO over training, a panel a pixel-variance),
+6 (and 8 to 10: negative ELBO over training, a panel per pixel-variance),
 consistency (the table of KLs). Of videos: 3 (continuations), 4 (Color Reaction
 forwards, backwards, both ways), 5 (errors over training). 3, 4 and 7 also take
 single workdirs. jump (time and FLOPs to reach a frame) is of what
@@ -173,7 +173,7 @@ def figure_5() -> None:
 
 
 def figure_6() -> None:
-  """Negative ELBO over training, a panel a pixel-variance."""
+  """Negative ELBO over training, a panel per pixel-variance."""
   rows = rows_of_runs()
   write('figure_6', *curves_lib.bounds(rows, curves_of(rows)))
 

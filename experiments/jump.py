@@ -7,7 +7,7 @@ r"""Measures what it takes to reach frame t, for the models of a comparison.
 Context is frames 0 to 5; drawn is frame t alone, and all frames from 6 to t.
 Parameters are fresh, as time depends on shapes alone. Every timing is one of a
 round over all models, frames and modes; run it on an idle machine. Writes a
-JSON line a model, frame and mode, once all is measured.
+JSON line per model, frame and mode, once all is measured.
 """
 
 import pathlib

@@ -8,8 +8,8 @@ The workdir holds config.json, versions.json, metrics.jsonl (a row a logged
 step), checkpoints/, images/ and tensorboard/. A dataset that is missing is
 built first. --seeds=0,1,2 trains these seeds together, which takes less time
 than one after the other; each leaves the workdir that it would leave alone. On
-a cluster, start one process a host with --distributed; each reads its share of
-every batch.
+a cluster, start one process per host with --distributed; each reads its share
+of every batch.
 """
 
 from collections.abc import Sequence

@@ -210,7 +210,7 @@ class Spread(NamedTuple):
 class Fit(NamedTuple):
   """How a model's cost depends on t.
 
-  slope: of the least squares line, in seconds a further frame.
+  slope: of the least squares line, in seconds per further frame.
   ratio: of the time at the last t to that at the first.
   growth: of the same line through the FLOPs.
   """
@@ -229,7 +229,7 @@ class Fit(NamedTuple):
 
 
 def fit(rows: Rows) -> Fit:
-  """Of one model's rows of one mode, by t."""
+  """How the cost of a model's rows, of one mode and in order, depends on t."""
   frames = np.array([row['frame'] for row in rows], float)
   timings = np.array([row['timings'] for row in rows])
   flops = np.array([row['flops'] for row in rows], float)

@@ -1,6 +1,6 @@
 """Seconds of calls whose results JAX computes in the background.
 
-Nothing of the paper. Whatever is timed is warmed up first, waited for, and
+Whatever is timed is warmed up first, waited for, and
 summed up by its median.
 """
 
@@ -45,7 +45,7 @@ def warm_up(call: Callable[..., Any], *args: Any) -> float:
 
 
 def median_seconds(call: Callable[..., Any], *args: Any, repeats: int) -> float:
-  """Of one call of a function that may still have to be compiled."""
+  """Median wall-clock seconds of one call, after warm-up."""
   warm_up(call, *args)
   return statistics.median(timed(call, *args)[1] for _ in range(repeats))
 

@@ -120,7 +120,7 @@ def synthetic_batch(config: ConfigDict) -> Batch:
 def time_update(
   update: Callable, state: TrainState, batch: Batch, repeats: int
 ) -> tuple[TrainState, float, float]:
-  """The state after all updates, seconds to compile, seconds an update."""
+  """The state after all updates, seconds to compile, seconds per update."""
   seconds = []
   for _ in range(1 + timing.WARM_UP + repeats):
     (state, _), its = timing.timed(update, state, batch)
@@ -174,7 +174,7 @@ def time_sampling(
 
 
 def peak_memory_bytes() -> int:
-  """Of this process on a CPU, else of the device that has used the most."""
+  """Bytes of this process on a CPU, else of the device that used the most."""
   if jax.default_backend() != 'cpu':
     devices = jax.local_devices()
     return max(d.memory_stats()['peak_bytes_in_use'] for d in devices)

@@ -97,7 +97,7 @@ def training_seconds(
 
 
 def flops_per_update(model: Model, config: ConfigDict) -> int:
-  """Of loss and gradient for a batch, as `count_flops` counts them."""
+  """FLOPs of loss and gradient for a batch, by `count_flops`."""
   source = open_source(config, 'validation')
   batch = next(batches.validation_batches(config, source, 1, 1))
   step = jax.ShapeDtypeStruct((), 'int32')

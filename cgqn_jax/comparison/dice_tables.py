@@ -130,7 +130,7 @@ def _oracles(variance: float, group: Rows) -> list[list[str]]:
 
 
 def _gain(joint: Rows, factored: Rows) -> dict[str, Any]:
-  """Of CGQN over GQN: of the means, its deviation over seeds, of the chosen."""
+  """CGQN's gain over GQN: of means, its deviation over seeds, of the chosen."""
   names = ('negative_elbo', 'oracle_gain')
   its = gain(
     {name: statistics.mean(joint, name) for name in names},

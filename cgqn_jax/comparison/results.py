@@ -158,7 +158,7 @@ def curve_headline(curves: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def costs(curve: Mapping[str, Any], kind: str) -> list[float | None]:
-  """Of the points of a curve, in updates, seconds or FLOPs."""
+  """What each point of a curve cost, in updates, seconds or FLOPs."""
   points = curve['points']
   if kind == 'seconds':
     return [point['train_seconds'] for point in points]

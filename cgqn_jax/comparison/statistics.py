@@ -18,7 +18,7 @@ _ENDS = (0.025, 0.975)
 
 
 class Difference(NamedTuple):
-  """Of model A minus model B, in what the scores are in.
+  """Model A minus model B, in the unit of the scores.
 
   mean: of the means over all runs and videos.
   low, high: ends of the 95 % interval.

@@ -73,7 +73,7 @@ def protocol(rows: Rows) -> str:
 
 
 def _num_targets(rows: Rows) -> str:
-  """Of the bounds, and of which models where they differ."""
+  """The number of targets of the bounds, by model where they differ."""
   models: dict[int, list[str]] = {}
   for row in rows:
     models.setdefault(row['protocol_num_targets'], []).append(row['model'])
@@ -86,7 +86,7 @@ def _num_targets(rows: Rows) -> str:
 
 
 def run_table(rows: Rows) -> str:
-  """A line a run."""
+  """A line per run."""
   head, metric, form, scale = tasks.of_rows(rows).headline(rows)
   shown = metric != 'negative_elbo'  # which is there anyway
   lines = []

@@ -15,7 +15,7 @@ from cgqn_jax.types import Array
 class Example(NamedTuple):
   """One scene on the host.
 
-  shown: a tree of arrays [N, ...], one row a frame: the frames themselves,
+  shown: a tree of arrays [N, ...], one row per frame: the frames themselves,
     or what the simulator draws them from.
   fixed: a tree of arrays that hold for all frames.
   views: [N, V] float32.

@@ -1,6 +1,6 @@
 """Scenes of one's own, from a folder: videos, or images with camera poses.
 
-Nothing of the paper: what its models take, from any source of pictures.
+What the models take, from any source of pictures.
 """
 
 from collections.abc import Iterator

@@ -103,7 +103,7 @@ def point(
   source: Source,
   protocol: dict[str, Any],
 ) -> dict[str, Any]:
-  """Of a checkpoint, what a curve over training shows: bounds alone."""
+  """Bounds of a checkpoint, for a curve over training."""
   # The noise of the tables: the last point differs by the draws alone.
   key = jax.random.split(jax.random.key(protocol['seed']), 2)[1]
   num_scenes, size = protocol['num_scenes'], protocol['batch_size']
@@ -205,7 +205,7 @@ def _sample_scores(
   truth: np.ndarray,
   classes: np.ndarray,
 ) -> dict[str, float]:
-  """Of one scene's samples [S, T, H, W, 3]: errors, and the judge's words."""
+  """Errors of one scene's samples [S, T, H, W, 3], and what the judge says."""
   joint = np.mean((samples - truth / 255.0) ** 2, axis=(1, 2, 3, 4))
   scores = {
     f'best_of_{n}': float(metrics_lib.best_of_n(joint, n))
@@ -337,7 +337,7 @@ def report(metrics: dict[str, Any], protocol: dict[str, Any]) -> str:
     f'a scene; {p["num_draws"]} posterior draws at pixel-variance '
     f'{p["pixel_variance"]:g}',
     '',
-    f'{"nats a scene (standard error)":36}{"model":>9}{"":10}{"oracle":>9}'
+    f'{"nats per scene (standard error)":36}{"model":>9}{"":10}{"oracle":>9}'
     f'{"factored":>9}',
   ]
   for label, name, *anchors in (

@@ -1,6 +1,6 @@
 """The dice simulator judges samples: which digit does each view show?
 
-Nothing of the paper: the views of the hidden side are rendered again with
+The views of the hidden side are rendered again with
 each of the D digits that the rooms may show (100, or one of each class), and a
 sampled view is named after the nearest. Only pixels that the digit changes are
 compared, so that an error elsewhere in the room hides nothing. Every sample has
@@ -71,7 +71,7 @@ def possible_digits(
     cameras: [B, T, 7] views.
     sides: [B] the face whose digit changes, 0 to 3.
     frame_size: H = W.
-    supersampling: S of the S x S rays a pixel, as of the scenes' frames.
+    supersampling: S of the S x S rays per pixel, as of the scenes' frames.
     style: of the rooms; its D digits are those that the side may show.
 
   Returns:
@@ -234,7 +234,7 @@ def _total_variation(classes: np.ndarray) -> float:
 
 
 class Oracle(NamedTuple):
-  """Of one scene, in nats, under a uniform prior over D digits.
+  """What a perfect model pays, in nats, under a uniform prior over D digits.
 
   kl_1: KL(posterior given the first target || prior); ln D as the
     pixel-variance goes to 0, and 0 as it grows.
@@ -252,7 +252,7 @@ class Oracle(NamedTuple):
 
   @property
   def gain(self) -> float:
-    """Of joint over factored: (T - 1) ln D as the variance goes to 0."""
+    """Joint minus factored: (T - 1) ln D as the variance goes to 0."""
     return self.joint - self.factored
 
 

@@ -184,7 +184,7 @@ def divergence_of_one(
 
 
 def columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-  """{name: [V]} of a row a scene; NaN where it has no such score."""
+  """{name: [V]} of a row per scene; NaN where it has no such score."""
   names = dict.fromkeys(name for row in rows for name in row)
   return {
     name: np.array([row.get(name) for row in rows], np.float64)

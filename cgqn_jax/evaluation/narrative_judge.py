@@ -1,6 +1,6 @@
 """The simulator judges samples: against every future that it allows.
 
-Nothing of the paper: the ground truth of the narratives says what may follow
+The ground truth of the narratives says what may follow
 the frames that were seen, so a sample is scored and not only looked at.
 """
 

@@ -96,7 +96,7 @@ def point(
   source: Source,
   protocol: dict[str, Any],
 ) -> dict[str, Any]:
-  """Of a checkpoint, what a curve over training shows."""
+  """Scores of a checkpoint, for a curve over training."""
   metrics = evaluate(model, params, config, source, protocol).metrics
   best = metrics_lib.best_of(protocol['num_samples'])
   names = ['negative_elbo', 'kl', *(f'best_of_{n}' for n in best)]
@@ -150,7 +150,7 @@ def _score_samples(
   protocol: dict[str, Any],
   key: Array,
 ) -> tuple[list[dict[str, Any]], list[np.ndarray], list[int]]:
-  """Of each scene: scores, errors [S, T] of its samples, its example id."""
+  """Scores of each scene, errors [S, T] of its samples, and its example id."""
   rows, errors, ids = [], [], []
   num_scenes, size = protocol['num_scenes'], protocol['batch_size']
   num_samples = protocol['num_samples']
@@ -180,7 +180,7 @@ def _score_samples(
 def _sample_scores(
   errors: np.ndarray, similarity: np.ndarray, variance: float
 ) -> dict[str, float]:
-  """Of one scene's samples: errors [S, T], SSIM [T] of the best one."""
+  """Scores of one scene from its errors [S, T] and the best one's SSIM [T]."""
   joint = errors.mean(-1)
   best = errors[joint.argmin()]
   scores = {
@@ -333,7 +333,7 @@ def columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
 
 
 def by_half(rows: Sequence[Mapping[str, Any]]) -> bool:
-  """Whether some were judged by the limit of older tables alone."""
+  """True if some were judged by the limit of older tables alone."""
   return any('validity_half' in row and 'validity' not in row for row in rows)
 
 
@@ -358,7 +358,8 @@ def report(metrics: dict[str, Any], protocol: dict[str, Any]) -> str:
     f'{p["num_scenes"]} scenes, {p["frame_size"]}x{p["frame_size"]}, '
     f'update {p["step"]:,}, seed {p["seed"]}',
     f'context: frames {p["context"]} (from 0); judged: the '
-    f'{p["hidden_frames"]} others, jointly; {p["num_samples"]} samples a scene',
+    f'{p["hidden_frames"]} others, jointly; {p["num_samples"]} samples per '
+    'scene',
     '',
     f'{"MSE of hidden frames x 1e-3":34}{"model":>9}{"oracle":>9}',
   ]
@@ -377,16 +378,16 @@ def report(metrics: dict[str, Any], protocol: dict[str, Any]) -> str:
     lines.append(f'  {label:32}{cell("pixel_mean", 1e3)}')
   lines += [*_by_frame(metrics, p), '', *_verdict(metrics, p), '']
   lines += [
-    f'{"nats a scene":34}{"model":>9}{"oracle":>9}',
+    f'{"nats per scene":34}{"model":>9}{"oracle":>9}',
     f'  {"KL":32}{cell("kl")}{cell("oracle_kl")}',
     '',
     f'best sample (of {p["num_samples"]}): PSNR {cell("best_psnr").strip()} dB,'
     f' SSIM {cell("best_ssim").strip()}; all samples: PSNR '
     f'{cell("mean_psnr").strip()} dB, mean squared difference of two '
     f'{cell("diversity", 1e3).strip()}e-3',
-    f'bounds over {p["num_targets"]} hidden frames a scene at pixel-variance '
+    f'bounds over {p["num_targets"]} hidden frames per scene at pixel-variance '
     f'{p["pixel_variance"]:g}, {p["num_draws"]} draws:',
-    f'  negative ELBO {metrics["negative_elbo"]:.2f} nats a scene, '
+    f'  negative ELBO {metrics["negative_elbo"]:.2f} nats per scene, '
     f'{metrics["negative_elbo_per_target"]:.2f} a target; '
     f'importance-weighted {metrics["negative_importance_weighted"]:.2f}',
     f'  {metrics["bits_per_dimension"]:.4f} bits per dimension (density on '

@@ -51,7 +51,7 @@ class Panel(NamedTuple):
 
 
 class Ends(NamedTuple):
-  """Of one model: curves [R, P] at `costs` [P], and the R final values."""
+  """A model's curves [R, P] at `costs` [P], and its R final values."""
 
   model: str
   costs: Sequence[float]
@@ -63,7 +63,7 @@ class Ends(NamedTuple):
 def training_curves(
   panels: Sequence[Panel], label: str, protocol: str
 ) -> Figure:
-  """Figures 6 and 8 to 10: a panel a pixel-variance, a line a run."""
+  """Figures 6 and 8 to 10: a panel per pixel-variance, a line per run."""
   columns = min(len(panels), 4)
   rows = -(-len(panels) // columns)
   size = (max(2.9 * columns, 4.2), 3.9 * rows + 0.3)
@@ -313,18 +313,18 @@ def bounds(rows: Rows, curves: Curves) -> tuple[Figure, dict[str, Any]]:
     f'Dice, {size}x{size}: negative ELBO over {its["num_targets"]} views of '
     f'the unseen side, {its["split"]} split, {its["num_scenes"]} scenes, '
     f"{its['num_draws']} posterior draws, at the panel's pixel-variance. A "
-    f'line a run; opaque the best {", ".join(sorted(best))} of each model by '
+    f'line per run; opaque the best {", ".join(sorted(best))} of each model by '
     'the loss on validation scenes; y-axes show the later part of training. '
     'Below: GQN minus CGQN of the same seed, mean and standard deviation over '
     'seeds.'
   )
-  figure = training_curves(panels, 'negative ELBO, nats a scene', text)
+  figure = training_curves(panels, 'negative ELBO, nats per scene', text)
   result = {'caption': text, 'protocol': its, 'runs': numbers}
   return figure, result | {'gain': gains}
 
 
 def _gain_of(group: Rows, curves: Curves) -> Gain | None:
-  """Of CGQN over GQN at the updates that all curves have; None without both."""
+  """CGQN's gain over GQN at updates of all curves; None without both."""
   values = {
     (row['model'], row['seed']): {
       point['step']: point['negative_elbo']
@@ -409,7 +409,7 @@ def errors(
 
 
 def _numbers(its: Ends, sem: float) -> dict[str, Any]:
-  """Of one model, as drawn."""
+  """The numbers of one model, as drawn."""
   spread = statistics.deviation(its.finals)
   error = None if spread is None else spread / np.sqrt(len(its.finals))
   return {

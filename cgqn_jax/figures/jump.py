@@ -101,7 +101,7 @@ def _scales(axis: Axes, frames: list[int], trained: int) -> None:
 
 
 def _numbers(rows: Rows, fitted: jump_lib.Fit) -> dict[str, Any]:
-  """Of one line of each row of panels, as drawn, and how it grows."""
+  """The numbers of a line as drawn, and how it grows."""
   names = ('frame', 'seconds', 'first_quartile', 'third_quartile', 'flops')
   return (
     {name: [row[name] for row in rows] for name in names}
@@ -188,7 +188,7 @@ def _flops(its: Mapping[str, Rows]) -> str:
     for name, rows in its.items()
   ]
   heads = ['model', *(f't = {t}' for t in _frames(its))]
-  return markdown.table([*heads, 'MFLOP a further frame'], lines, left=1)
+  return markdown.table([*heads, 'MFLOP per further frame'], lines, left=1)
 
 
 def _frames(its: Mapping[str, Rows]) -> list[int]:

@@ -1,6 +1,6 @@
 """What all figures share: names and colors of models, captions, saving.
 
-Nothing of the paper but its colors: CGQN blue, GQN red.
+CGQN is blue and GQN red, as in the paper.
 """
 
 import textwrap

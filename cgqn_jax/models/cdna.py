@@ -202,7 +202,7 @@ class CDNANetworks(nn.Module):
 
   @property
   def latent_shape(self) -> tuple[int, int, int, int]:
-    """Of a latent that says nothing: the bound's KL is then 0."""
+    """The shape of a latent that says nothing: the bound's KL is then 0."""
     return (1, 1, 1, 1)
 
   def setup(self) -> None:

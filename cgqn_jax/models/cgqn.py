@@ -1,7 +1,7 @@
 """Consistent Generative Query Networks (paper, section 3).
 
 r = sum_j M_theta(v_j, f_j);  z ~ P_phi(z | r);  f_i = M_gamma(z, v_i): one
-latent a scene, so that all frames of one sample agree.
+latent per scene, so that all frames of one sample agree.
 """
 
 import functools
@@ -103,7 +103,7 @@ class LatentModel:
   def loss(
     self, params: Params, key: Array, batch: Batch, step: Array
   ) -> tuple[Array, dict[str, Any]]:
-    """What training minimises, in nats a scene, and metrics.
+    """What training minimises, in nats per scene, and metrics.
 
     The negative ELBO at the schedule's variance, less the KL that is not
     charged (yet). Where only `num_rendered` of the targets are rendered, their

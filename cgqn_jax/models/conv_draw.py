@@ -157,7 +157,7 @@ def _weights(
   views: Array | None,
   noise: Array,
 ) -> _Weights:
-  """Of one net, whose constant inputs are [..., h, w, E] and the query."""
+  """A net's weights for all steps, from its constant inputs [..., h, w, E]."""
   grid = noise.shape[-3:-1]
   maps = math.prod(noise.shape[:_STEPS])
   static = lstm.static_gates(inputs)

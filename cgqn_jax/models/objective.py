@@ -63,7 +63,7 @@ def loss_and_metrics(
   per_target: bool = False,
   scale: Array | float = 1.0,
 ) -> tuple[Array, dict[str, Any]]:
-  """Negative ELBO in nats a scene, and what one watches while it falls.
+  """Negative ELBO in nats per scene, and what one watches while it falls.
 
   loss_no_constant leaves out (D / 2) log(2 pi sigma^2), which otherwise hides
   a few nats under tens of thousands and jumps with the schedule.

@@ -501,7 +501,7 @@ def _step(parts: LatentParts, k: int) -> LatentParts:
 
 
 def _stack(steps: list[LatentParts]) -> LatentParts:
-  """Of each step -> maps [..., K, h, w, Z] and vectors [..., K, G]."""
+  """Parts of K steps -> maps [..., K, h, w, Z] and vectors [..., K, G]."""
   maps, vectors = zip(*steps, strict=True)
   return LatentParts(
     jax.tree.map(lambda *x: jnp.stack(x, axis=-4), *maps),

@@ -200,7 +200,7 @@ class Sequential:
     num_samples: int,
     first_sample: Array | int = 0,
   ) -> Noise:
-    """Of S samples of B scenes, [S, B, ...]."""
+    """Noise of S samples of B scenes, [S, B, ...]."""
     if example_id is None:
       example_id = jnp.arange(batch)
     net = self.networks
@@ -259,7 +259,7 @@ def check_sequential(
 
 
 def _indices(name: str, views: np.ndarray, num_frames: int) -> np.ndarray:
-  """Frame numbers, a row a scene."""
+  """Frame numbers, a row per scene."""
   views = np.asarray(views)
   if views.shape[-1] != 1:
     raise ValueError(

@@ -1,6 +1,6 @@
 """sSSM: a stochastic state-space model that predicts in its latent space.
 
-The paper's stochastic baseline with a latent a frame (section 4.1), after
+The paper's stochastic baseline with a latent per frame (section 4.1), after
 Buesing et al. 2018 and two public builds of it, without actions. A state s and
 a latent z lead to the next state; frames are decoded from states, so what is
 not asked for need not be decoded. In training z always comes from the

@@ -1,6 +1,6 @@
 """SV2P: CDNA with a latent that a second network infers from the whole video.
 
-The paper's stochastic baseline with a latent a video (section 4.1):
+The paper's stochastic baseline with a latent per video (section 4.1):
 Babaeizadeh et al. 2018. In training a tower sees all frames; the prior sees
 none. Three phases: the predictor alone on noise, then with the tower's latents,
 at last with the KL charged. As in `tensor2tensor`, the tower's heads are not

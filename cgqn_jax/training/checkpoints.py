@@ -307,7 +307,7 @@ def checksum(tree: Any) -> int:
 
 
 def differences(there: Any, here: Any) -> list[str]:
-  """Says, a line a leaf, which shapes and dtypes differ between two trees."""
+  """Says, a line per leaf, which shapes and dtypes differ between two trees."""
   old, new = (
     {k: f'{x.dtype}{list(x.shape)}' for k, x in by_name(tree).items()}
     for tree in (there, here)

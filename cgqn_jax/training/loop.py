@@ -58,7 +58,7 @@ class Preemption:
     self._previous: dict[int, Any] = {}
 
   def reached(self) -> bool:
-    """Whether to stop now; every process asks once after every step."""
+    """True if it is time to stop; every process asks once after every step."""
     if jax.distributed.is_initialized():
       # The processes agree on one of the numbers they ask with, so these must
       # count up by one, whatever the steps do.

@@ -230,5 +230,5 @@ def check_batch_size(batch_size: int) -> None:
 
 
 def is_first_process() -> bool:
-  """Whether this process writes what all share."""
+  """True for the process that writes what all share."""
   return jax.process_index() == 0

@@ -1,6 +1,6 @@
 """The folder of one run: its config and the versions that ran it.
 
-Nothing of the paper: a run is named by its folder, so that the same command
+A run is named by its folder, so that the same command
 resumes it and another config never mixes with it.
 """
 

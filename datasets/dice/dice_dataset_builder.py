@@ -187,7 +187,7 @@ class Builder(tfds.core.ShardBasedBuilder):
     images.save_png(path, images.sheet(np.asarray(views.frames)))
 
   def _style(self) -> dice.Style:
-    """Of the rooms, once the digits are at hand."""
+    """The rooms' style, once the digits are at hand."""
     every = dice.Style(digits=range(len(self._digits.pictures)))
     return self.builder_config.style or every
 

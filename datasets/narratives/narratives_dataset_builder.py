@@ -25,8 +25,8 @@ _SHARD = 500  # examples; TFDS holds a shard in memory while it writes it
 _FIELDS = ('positions', 'kind', 'size', 'color', 'events')
 _CHUNK = 50  # examples rendered in one call
 
-# Measured at 64x64, then at 32x32: (bytes on disk an example, examples a second
-# on one core of a busy server).
+# Measured at 64x64, then at 32x32: bytes on disk per example, and examples per
+# second on one core of a busy server.
 _COSTS = {
   'traveling_salesman': ((4460, 470), (2620, 1040)),
   'color_reaction': ((1570, 840), (1050, 1550)),

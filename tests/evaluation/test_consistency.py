@@ -84,7 +84,7 @@ def test_the_likelihood_is_that_of_the_models(renders):
 
 
 class Counter:
-  """A "model" whose KL is a number of nats a target: 1, 10 and 100."""
+  """A "model" whose KL is a number of nats per target: 1, 10 and 100."""
 
   def elbo(self, params, key, batch, pixel_variance):
     del params, key

@@ -86,7 +86,7 @@ def test_the_table_shows_them(finished, evaluated):
   assert metrics['oracle_kl'] == pytest.approx(math.log(6))
   last = 1e3 * metrics['mean_mse_by_frame'][-1]
   assert 'by frame: F7 ' in out and f'F21 {last:.2f}\n' in out
-  assert f'{result["metrics"]["negative_elbo"]:.2f} nats a scene' in out
+  assert f'{result["metrics"]["negative_elbo"]:.2f} nats per scene' in out
   assert 'validation split: 4 scenes, 16x16, update 12, seed 0' in out
 
 

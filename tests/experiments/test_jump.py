@@ -48,7 +48,10 @@ def test_mistakes(programs, tmp_path):
      'no timestamps'),
     (['figures.py', f'--jump={tmp_path / "none.jsonl"}', '--out=none'],
      'none.jsonl'),
-    (['figures.py', '--workdirs=cgqn=none', '--only=jump', '--out=none'], '--jump'),
+    (
+      ['figures.py', '--workdirs=cgqn=none', '--only=jump', '--out=none'],
+      '--jump',
+    ),
   ]  # fmt: skip
   for (case, message), its in zip(
     cases, programs([case for case, _ in cases]), strict=True

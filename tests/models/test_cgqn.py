@@ -1,4 +1,4 @@
-"""CGQN: one latent a scene, whatever is seen and asked, in any batch.
+"""CGQN: one latent per scene, whatever is seen and asked, in any batch.
 
 Of the paper's networks and of the residual ones.
 """
@@ -133,7 +133,7 @@ def test_no_context_at_all_is_legal(sample, batch, frames):
 
 
 def test_all_targets_of_a_sample_share_one_latent(sample, batch, frames):
-  """The same view twice gives the same frame: a latent a target would not."""
+  """The same view twice gives the same frame: a latent per target would not."""
   views = np.repeat(batch.target.views[:, :1], 3, axis=1)
   same = sample(batch, views=views)
   np.testing.assert_allclose(same[:, :, 1:], same[:, :, [0, 0]], **CLOSE)
@@ -214,7 +214,7 @@ def test_log_ratio_is_the_divergence_in_the_mean(model, params, make_batch):
 
 
 def test_loss_is_the_negative_bound(family, params, batch, loss, elbo):
-  """In nats a scene, with all constants, at the variance of the step.
+  """In nats per scene, with all constants, at the variance of the step.
 
   With as much of the KL as is charged: of the paper's networks all.
   """

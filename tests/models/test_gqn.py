@@ -1,4 +1,4 @@
-"""GQN against CGQN: the same networks, one latent a target or one a scene."""
+"""GQN against CGQN: the same networks, one latent per target or one a scene."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""SV2P: three phases, a latent a video or a step, and what it costs."""
+"""SV2P: three phases, a latent per video or a step, and what it costs."""
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +65,7 @@ def elbo(model, params):
 
 @pytest.fixture(scope='module')
 def phases(make_params, batch):
-  """Loss, metrics and gradients in each phase, with one latent a video."""
+  """Loss, metrics and gradients in each phase, with one latent per video."""
   model = make_model(time_variant=False)
   params = make_params(model)
   gradient = jax.jit(jax.value_and_grad(model.loss, has_aux=True))

@@ -12,7 +12,7 @@ SUB = 16  # of the reference: sub-samples on a side of a pixel
 
 
 def still(kind, place, radius=0.1, color=11, order=None) -> narratives.Story:
-  """A story of one frame; an argument a list with one entry a shape."""
+  """A story of one frame; an argument a list with one entry per shape."""
   place = np.array(place, np.float32).reshape(-1, 2)
   count = len(place)
 
@@ -46,7 +46,7 @@ def inside(kind: int, radius: float, x: np.ndarray, y: np.ndarray):
 
 
 def reference(story: narratives.Story, frame: int, size: int) -> np.ndarray:
-  """One frame by SUB x SUB samples a pixel."""
+  """One frame by SUB x SUB samples per pixel."""
   point = (np.arange(size * SUB) + 0.5) / (size * SUB)
   image = np.zeros((size * SUB, size * SUB, 3))
   for i in story.order:

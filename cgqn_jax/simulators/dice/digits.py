@@ -30,7 +30,7 @@ def digits() -> np.ndarray:
 
 
 def read(path: pathlib.Path) -> np.ndarray:
-  """The digits in a picture of ten rows, one row a class; else ValueError."""
+  """The digits in a picture of ten rows, one row per class; else ValueError."""
   try:
     picture = np.asarray(Image.open(io.BytesIO(path.read_bytes())).convert('L'))
   except OSError as error:

@@ -2,7 +2,8 @@
 
 Direct light of a round lamp, a soft shadow of the die, darkness where it
 touches the floor; the digits are engraved. `B` rooms, `N` views, `H W` frame;
-a frame is the mean of S x S rays a pixel, each with its own point of the lamp.
+a frame is the mean of S x S rays per pixel, each with its own point of the
+lamp.
 """
 
 from collections.abc import Callable
@@ -68,7 +69,7 @@ def scene_of(
 
 @dataclasses.dataclass(frozen=True)
 class Caster:
-  """Casts S x S rays a pixel, one of each pixel at a time.
+  """Casts S x S rays per pixel, one of each pixel at a time.
 
   frame_size: H = W.
   supersampling: S.
@@ -130,7 +131,7 @@ class Caster:
     return jnp.floor(255 * image + np.float32(0.5)).astype(np.uint8)
 
   def _points(self) -> Array:
-    """Of each ray of a pixel its place: [S * S, 4].
+    """The place of each ray of a pixel: [S * S, 4].
 
     To the right and down, from the pixel's corner in a picture of [-1, 1] x
     [-1, 1]; and x and y on the lamp.
@@ -186,7 +187,7 @@ def render(
     room: as `sample` gives it; any number of cameras, in the room and outside
       the die.
     frame_size: H = W, in pixels.
-    supersampling: S; S x S rays a pixel.
+    supersampling: S; S x S rays per pixel.
     images: [K, 28, 28] uint8 that `room.digits` are indices of; by default
       `digits()`.
 
