@@ -81,11 +81,6 @@ def rooms(
 ) -> list[RoomFigure]:
   """What figure 7 shows of these scenes, read by the judge."""
   config = next(iter(loaded.values()))[2]
-  if config.data.protocol != 'hidden_side':
-    raise ValueError(
-      f'figure 7 shows rooms with a hidden side; these runs are of '
-      f'{_dataset(config)}'
-    )
   if config.data.config not in dice.STYLES:
     raise ValueError(
       f'figure 7 needs the cube and the digits of the simulator, which knows '
@@ -154,10 +149,6 @@ def continuations(
     (truth, {model: [S, B, N, H, W, 3]}); context frames are the true ones.
   """
   config = next(iter(loaded.values()))[2]
-  if config.data.protocol == 'hidden_side':
-    raise ValueError(
-      f'figures 3 and 4 show videos; these runs are of {_dataset(config)}'
-    )
   source = open_source(config, split)
   seen = np.array(context, int)
   hidden = np.setdiff1d(np.arange(config.data.num_frames), seen)

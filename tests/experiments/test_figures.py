@@ -115,7 +115,7 @@ def test_mistakes(of_dice, of_videos, finished, programs, tmp_path):
     ([f'--runs={of_dice}', '--only=5'], 'these runs of dice'),
     ([f'--runs={of_videos}', '--only=6'], 'these runs of videos'),
     ([f'--runs={of_dice}', '--only=7', '--variance=3'], '0.01, 0.02'),
-    ([f'--workdirs=cgqn={finished}', '--only=7'], 'a hidden side'),
+    ([f'--workdirs=cgqn={finished}', '--only=7'], 'these runs of videos'),
     ([f'--workdirs=cgqn={finished}', '--only=4'], 'give --workdirs=cgqn=W'),
     ([f'--workdirs=cgqn={finished}', '--only=3', '--scenes=a'], '--scenes=a'),
   ]
