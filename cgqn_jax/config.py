@@ -138,6 +138,8 @@ def upgraded(fields: dict[str, Any]) -> dict[str, Any]:
     )
   if fields.get('model', {}).get('name') in ('cgqn', 'gqn'):
     fields['model'] = {'networks': 'draw'} | fields['model']
+    if fields['model']['networks'] == 'residual':
+      fields['model'] = {'codes': 0, 'fine': 0} | fields['model']
   if 'optimizer' in fields:
     fields['optimizer'] = {'name': 'adam'} | fields['optimizer']
   if 'model' in fields:

@@ -116,7 +116,9 @@ def residual(config: ConfigDict, preset: str, narrative: str) -> None:
     weight_ends, variances, num_steps = (0.05, 0.15), (0.3, 0.1), 28_000
     variance_ends = (0.45, 0.75)
   else:
-    weight_ends, variances, num_steps = (0.1, 0.25), (1.0, 0.3), 14_500
+    # Codes and the finer stage did worse here (docs/learning.md).
+    config.model.codes = config.model.fine = 0
+    weight_ends, variances, num_steps = (0.1, 0.25), (1.0, 0.3), 17_000
     variance_ends = (0.6, 0.9)
   config.kl_weight = config_lib.levels(
     (0.0, *weight_ends), (0.3, 0.3, 1.0), 'linear'

@@ -185,7 +185,7 @@ def _check_residual(config: ConfigDict) -> None:
     ('latent_steps', 1),
     ('map_latent', 0),
     ('vector_latent', 1),
-    ('codes', 2),
+    ('codes', 0),
     ('fine', 0),
   ):
     if model[field] < least:

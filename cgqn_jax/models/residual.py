@@ -48,9 +48,10 @@ class ResidualNetworks(LatentNetworks):
 
   width: channels of every block; representation: R; map_latent, which may be
   0, and vector_latent: Z and G of each of latent_steps; codes: of each of the
-  softmaxes that read a vector; fine: channels of a last stage of the renderer
-  on a grid twice as fine, or 0 for none; rotated: whether views rotate r;
-  bfloat16: of the blocks' convolutions, for accelerators.
+  softmaxes that read a vector, or 0 to read its numbers; fine: channels of a
+  last stage of the renderer on a grid twice as fine, or 0 for none; rotated:
+  whether views rotate r; bfloat16: of the blocks' convolutions, for
+  accelerators.
   """
 
   frame_size: int
@@ -318,8 +319,11 @@ class Latent(nn.Module):
     self.blocks = [Block(self.bfloat16, self.cpu) for _ in each]
     self.priors = [Heads(self.map_latent, self.vector_latent) for _ in each]
     self.map_inputs = [nn.Dense(self.width) for _ in each]
-    self.vector_codes = [Codes(self.codes) for _ in each]
-    self.vector_inputs = [nn.Dense(self.width) for _ in each]
+    if self.codes:
+      self.vector_codes = [Codes(self.codes) for _ in each]
+      self.vector_inputs = [nn.Dense(self.width) for _ in each]
+    else:
+      self.vector_inputs = [Vector(self.width) for _ in each]
     self.last = Block(self.bfloat16, self.cpu)
     self.evidence = nn.Dense(self.width)
     self.evidence_block = Block(self.bfloat16, self.cpu)
@@ -351,9 +355,10 @@ class Latent(nn.Module):
     for k in range(self.steps):
       h = self._add(self.blocks[k](h, c), _step(z, k), k)
     each = range(self.steps)
-    said = [self.vector_codes[k](_step(z, k).vector) for k in each]
+    said = [self._said(_step(z, k).vector, k) for k in each]
     said = jnp.concatenate(said, axis=-1)
-    c = said if c is None else jnp.concatenate([said, c], axis=-1)
+    if self.codes:
+      c = said if c is None else jnp.concatenate([said, c], axis=-1)
     return self.last(h, c), said
 
   def infer(
@@ -387,11 +392,15 @@ class Latent(nn.Module):
     return tuple(_stack(parts) for parts in zip(*steps, strict=True))
 
   def _add(self, h: Array, z: LatentParts, k: int) -> Array:
-    said = self.vector_inputs[k](self.vector_codes[k](z.vector))
+    said = self.vector_inputs[k](self._said(z.vector, k))
     h = h + said[..., None, None, :]
     if self.map_latent:
       h = h + self.map_inputs[k](z.map)
     return h + self.choices[k](h)
+
+  def _said(self, vector: Array, k: int) -> Array:
+    """What the vector of step k means: codes, or its own numbers."""
+    return self.vector_codes[k](vector) if self.codes else vector
 
   def _start(self, r: Array) -> Array:
     h = self.start(r)
@@ -418,6 +427,16 @@ class Choice(nn.Module):
     pooled = jnp.einsum('...nm,...nc->...mc', weights, cells)
     pooled = pooled.reshape(pooled.shape[:-2] + (-1,))
     return nn.Dense(self.features)(pooled)[..., None, None, :]
+
+
+class Vector(nn.Module):
+  """The global part of a latent as numbers [..., G] -> features [..., F]."""
+
+  features: int
+
+  @nn.compact
+  def __call__(self, z: Array) -> Array:
+    return nn.Dense(self.features)(nn.gelu(nn.Dense(2 * self.features)(z)))
 
 
 class Codes(nn.Module):

@@ -131,6 +131,18 @@ def test_a_vector_means_codes_and_no_noise_is_out_of_bounds():
   assert np.mean(share > 0.99) > 0.95
 
 
+def test_a_vector_may_be_read_as_numbers(make_config, make_params, make_video):
+  """As the shipped weights of Traveling Salesman do."""
+  config = make_config('networks=residual')
+  config.model.codes = 0
+  model = build(config)
+  params = make_params(model)
+  assert not any(name.startswith('vector_codes') for name in params['latent'])
+  batch = make_video(2, 2, 3)
+  loss, metrics = jax.jit(model.loss)(params, KEY, batch, jnp.int32(3))
+  assert jnp.isfinite(loss) and metrics['kl'] > 0
+
+
 @pytest.mark.parametrize('fine', [0, 3])
 def test_the_renderer_with_and_without_a_finer_stage(make_config, fine):
   config = make_config('networks=residual')
