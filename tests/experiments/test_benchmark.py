@@ -40,7 +40,7 @@ class Clock:
   def __init__(self, monkeypatch):
     self.now = 0.0
     fake = types.SimpleNamespace(perf_counter=lambda: self.now)
-    for module in (benchmark, timing):
+    for module in (update_lib, timing):
       monkeypatch.setattr(module, 'time', fake)
 
   def updates(self, lengths):

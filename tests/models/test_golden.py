@@ -81,6 +81,8 @@ def test_the_shipped_checkpoint_draws_what_it_did():
 @pytest.mark.parametrize('name', RECORDED)
 def test_recorded_runs_make_models(name):
   fields = golden_numbers.read(f'configs/{name}.json')
+  if fields['model'].get('view_frequencies'):
+    return  # refused, see test_a_switch_that_is_gone_is_named
   assert size(fields) == PARAMETERS[name]
 
 
@@ -103,6 +105,7 @@ def size(fields):
   return COUNTED[model.networks]
 
 
+@pytest.mark.filterwarnings('ignore:the load_module')
 @pytest.mark.parametrize('name', ['gqn', 'cgqn', 'cgqn_context'])
 def test_sizes_leave_the_switches_alone(name):
   """Comparisons say by name what a size does not set any more."""

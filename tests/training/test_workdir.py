@@ -3,6 +3,7 @@
 import json
 
 from ml_collections import ConfigDict
+import numpy as np
 import pytest
 
 from cgqn_jax.config import upgraded
@@ -69,24 +70,40 @@ def test_free_fields_may_change(tmp_path):
   ids=lambda path: path.stem,
 )
 def test_configs_of_old_runs_are_brought_up_to_date(path):
-  """They are of the paper's networks, trained with Adam; nothing else is new.
+  """They are of the paper's networks, trained with Adam.
 
-  A sequential model has no such field.
+  A sequential model has no such field. Schedules mean what they meant, in
+  shares of the run.
   """
   old = json.loads(path.read_text('utf-8'))
   assert 'networks' not in old['model'] and 'name' not in old['optimizer']
   before = json.dumps(old)
+  if old['model'].get('view_frequencies'):
+    with pytest.raises(ValueError, match='view_frequencies'):
+      upgraded(old)
+    return
   new = upgraded(old)
   assert json.dumps(old) == before
+  assert upgraded(new) == new
   assert new['optimizer'].pop('name') == 'adam'
   if old['model']['name'] in ('cgqn', 'gqn'):
     assert new['model'].pop('networks') == 'draw'
+    old['model'].pop('view_frequencies', None)
+  for name in ('learning_rate', 'pixel_variance', 'kl_weight', 'informed'):
+    if name not in old:
+      continue
+    was, shares = old.pop(name), new.pop(name)
+    assert was['interpolation'] == shares['interpolation']
+    for share in np.linspace(0, 1, 9):
+      expected = np.interp(share * 4e5, was['boundaries'], was['values'])
+      actual = np.interp(share, shares['boundaries'], shares['values'])
+      assert actual == pytest.approx(expected)
   assert new == old
 
 
 def test_what_a_config_says_is_kept():
   fields = {
-    'model': {'name': 'gqn', 'networks': 'residual'},
+    'model': {'name': 'gqn', 'networks': 'residual', 'codes': 3, 'fine': 0},
     'optimizer': {'name': 'muon'},
   }
   assert upgraded(fields) == fields
