@@ -38,15 +38,8 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from cgqn_jax import cli
-from cgqn_jax.comparison import (
-  curve,
-  results,
-  tables,
-  trials,
-)
-from cgqn_jax.comparison import (
-  runs as runs_lib,
-)
+from cgqn_jax.comparison import curve, results, tables, trials
+from cgqn_jax.comparison import runs as runs_lib
 from cgqn_jax.comparison.runs import Run
 from cgqn_jax.files import replace_text, write_json
 

@@ -25,16 +25,9 @@ from cgqn_jax.benchmark import jump
 from cgqn_jax.comparison import dice_tables, results, runs, tables
 from cgqn_jax.data import protocols
 from cgqn_jax.figures import curves as curves_lib
-from cgqn_jax.figures import (
-  jump as jump_lib,
-)
-from cgqn_jax.figures import (
-  samples,
-  style,
-)
-from cgqn_jax.figures import (
-  scenes as scene_figures,
-)
+from cgqn_jax.figures import jump as jump_lib
+from cgqn_jax.figures import samples, style
+from cgqn_jax.figures import scenes as scene_figures
 from cgqn_jax.files import read_json, replace_text, write_json
 from cgqn_jax.training.workdir import find, read_workdir
 

@@ -226,7 +226,7 @@ def over_models(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
   """The line of the consistency table for runs that differ in their seed.
 
   Args:
-    rows: metrics of `dice_scoring.evaluate`, one a run, on the same scenes.
+    rows: metrics of `dice.evaluate`, one per run, on the same scenes.
 
   Returns:
     Means over runs, the ratio of the mean KLs, the standard deviation over

@@ -1,7 +1,7 @@
 """What the runs of an experiment are, and how far each is.
 
 Paper, sections 4.1 and 4.2 and appendix C: models x pixel-variances x seeds,
-each run in a folder of its own. What came of them: `comparison`.
+each run in a folder of its own. What came of them: `results`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -215,5 +215,5 @@ def record_divergence(config: ConfigDict, run: Run, out: pathlib.Path) -> None:
 
 
 def read_curve(workdir: pathlib.Path) -> dict[str, Any]:
-  """What `checkpoint_curve` wrote of a run."""
+  """What `curve.write` wrote of a run."""
   return read_json(workdir / CURVE)

@@ -169,7 +169,7 @@ def read(config: ConfigDict, out: pathlib.Path) -> dict[str, Any] | None:
 
 
 def overrides(chosen: Mapping[str, Any] | None) -> dict[str, str]:
-  """Those of each model, as `experiment.runs` takes them."""
+  """Those of each model, as `runs.runs` takes them."""
   models = chosen['models'] if chosen else {}
   return {name: its['overrides'] for name, its in models.items()}
 

@@ -13,13 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from cgqn_jax.models import gaussian
-from cgqn_jax.models.cgqn import (
-  Latent,
-  LatentModel,
-  flatten,
-  lead,
-  sample_keys,
-)
+from cgqn_jax.models.cgqn import Latent, LatentModel, flatten, lead, sample_keys
 from cgqn_jax.types import Array, Batch, Params, Scene
 
 

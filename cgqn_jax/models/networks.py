@@ -11,12 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from cgqn_jax.models.conv_draw import ConvDraw
-from cgqn_jax.models.layers import (
-  Conv,
-  PatchConv,
-  broadcast_view,
-  view_gains,
-)
+from cgqn_jax.models.layers import Conv, PatchConv, broadcast_view, view_gains
 from cgqn_jax.models.renderer import Renderer, Sketch
 from cgqn_jax.types import Array, Batch, Normal, Scene, to_unit
 

@@ -2,15 +2,8 @@
 
 import pytest
 
-from cgqn_jax.comparison import (
-  curve,
-  dice_tables,
-  results,
-  tables,
-)
-from cgqn_jax.comparison import (
-  runs as runs_lib,
-)
+from cgqn_jax.comparison import curve, dice_tables, results, tables
+from cgqn_jax.comparison import runs as runs_lib
 from configs import comparison as videos
 from configs import dice_comparison
 from tests import comparison_files

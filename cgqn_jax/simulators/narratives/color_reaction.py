@@ -5,10 +5,7 @@ import itertools
 import math
 
 from cgqn_jax.simulators.draws import Draws
-from cgqn_jax.simulators.narratives.placement import (
-  random_cast,
-  random_places,
-)
+from cgqn_jax.simulators.narratives.placement import random_cast, random_places
 from cgqn_jax.simulators.narratives.stories import (
   NUM_COLORS,
   Cast,

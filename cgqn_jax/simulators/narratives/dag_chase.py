@@ -5,10 +5,7 @@ import math
 from typing import NamedTuple
 
 from cgqn_jax.simulators.draws import Draws
-from cgqn_jax.simulators.narratives.placement import (
-  random_cast,
-  random_place,
-)
+from cgqn_jax.simulators.narratives.placement import random_cast, random_place
 from cgqn_jax.simulators.narratives.stories import (
   Cast,
   Narrative,

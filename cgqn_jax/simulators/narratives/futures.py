@@ -12,11 +12,7 @@ import numpy as np
 
 from cgqn_jax.simulators.narratives.rendering import render
 from cgqn_jax.simulators.narratives.sampling import NARRATIVES, find
-from cgqn_jax.simulators.narratives.stories import (
-  Cast,
-  Narrative,
-  Story,
-)
+from cgqn_jax.simulators.narratives.stories import Cast, Narrative, Story
 
 
 def hypotheses(

@@ -9,12 +9,7 @@ import math
 
 from cgqn_jax.simulators.draws import Draws
 from cgqn_jax.simulators.narratives.placement import random_cast
-from cgqn_jax.simulators.narratives.stories import (
-  Cast,
-  Narrative,
-  Stage,
-  Story,
-)
+from cgqn_jax.simulators.narratives.stories import Cast, Narrative, Stage, Story
 
 NUM_SHAPES = 5
 ACTOR, *TARGETS = range(NUM_SHAPES)
