@@ -31,7 +31,8 @@ demo: $(VENV)/installed
 	$(BIN)/python datasets/build.py narratives --config=color_reaction_32
 	@echo '== 2/4 Training on the CPU: about 10 minutes; the same command resumes'
 	$(BIN)/python experiments/train.py --config=$(CONFIG) \
-	  --config.num_steps=4000 --workdir=$(DEMO)
+	  --config.num_steps=4000 --config.kl_weight.boundaries=0,0.35,0.7 \
+	  --workdir=$(DEMO)
 	@echo '== 3/4 Evaluation on the test split: about 2 minutes'
 	$(BIN)/python experiments/evaluate.py --workdir=$(DEMO) --step=latest \
 	  --num_scenes=100 --num_samples=30
