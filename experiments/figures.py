@@ -251,8 +251,10 @@ def _has_runs() -> bool:
 def draw(name: str) -> None:
   """Draws a figure; ValueError where it is of other data."""
   entry = FIGURES[name]
-  if entry.task and _has_runs() and entry.task != data()[0]:
-    raise ValueError(f'it is of {entry.task}, and these runs of {data()[0]}')
+  if entry.task and _has_runs():
+    task, _ = data()
+    if entry.task != task:
+      raise ValueError(f'it is of {entry.task}, and these runs of {task}')
   entry.draw()
 
 

@@ -26,13 +26,13 @@ def training_batches(
 ) -> Iterator[Batch]:
   """The batches of updates step, step + 1, ...: this process's share.
 
+  They are read by one thread, or by config.data.workers processes, which an
+  accelerator may need; the batches are the same.
+
   Args:
     config: of the run.
     source: of its training split.
     step: updates that are already applied.
-
-  They are read by one thread, or by config.data.workers processes, which an
-  accelerator may need; the batches are the same.
   """
   count = jax.process_count()
   dataset = (
