@@ -363,3 +363,17 @@ def comparison_model(
   """An entry of config.models; `trials` are further overrides, each tried."""
   entry = {'arguments': arguments, 'overrides': overrides}
   return ConfigDict(entry | {'trials': tuple(trials)})
+
+
+def comparison_smoke(config: ConfigDict) -> None:
+  """Shows that everything runs: a minute or two per run, mostly compiling."""
+  config.num_steps = 20
+  config.trials.num_steps = 4
+  config.overrides = 'data.source=simulator'
+  for part in (config.evaluation, config.validation):
+    part.num_scenes = 4
+    part.num_samples = 3
+    part.num_draws = 2
+  config.evaluation.batch_size = 4
+  config.curve.num_scenes = 4
+  config.curve.num_draws = 2

@@ -56,30 +56,26 @@ _VARIANCES = {
   'smoke': ('',),
 }
 _SEQUENTIAL_VARIANCES = _VARIANCES | {
-  'paper': (
-    '',
-    'pixel_variance.values=20,5',
-    'pixel_variance.values=200,50',
-  ),
+  'paper': ('', 'pixel_variance.values=20,5', 'pixel_variance.values=200,50')
 }
 _HALF_LIVES = {
   'paper': ('', 'model.truth_half_life=0.02', 'model.truth_half_life=0.2'),
   'small': ('', 'model.truth_half_life=0.2'),
   'smoke': ('',),
 }
+_SECOND = {
+  'cdna': _HALF_LIVES,
+  'sssm': _SEQUENTIAL_VARIANCES,
+  'sv2p': _SEQUENTIAL_VARIANCES,
+}
 _COUNTS = {'paper': 6, 'small': 3, 'smoke': 2}
 
 
-def trials(preset: str, model: str) -> tuple[str, ...]:
+def trials(preset: str, model: str) -> list[str]:
   """The overrides that are tried: the preset's own first, as many of each."""
-  others = {
-    'cdna': _HALF_LIVES,
-    'sssm': _SEQUENTIAL_VARIANCES,
-    'sv2p': _SEQUENTIAL_VARIANCES,
-  }
-  second = others.get(model, _VARIANCES)[preset]
+  second = _SECOND.get(model, _VARIANCES)[preset]
   pairs = itertools.product(second, _RATES[preset])
-  return tuple(' '.join(filter(None, p)) for p in pairs)[: _COUNTS[preset]]
+  return [' '.join(pair).strip() for pair in pairs][: _COUNTS[preset]]
 
 
 def get_config(arg: str = '') -> ConfigDict:
@@ -87,11 +83,10 @@ def get_config(arg: str = '') -> ConfigDict:
   file = 'configs/comparison.py'
   preset = config_lib.parse_arguments(file, arg, _ARGUMENTS)['preset']
   config = config_lib.comparison_base(preset, 'configs/narratives.py')
-  for name, (its, overrides) in MODELS.items():
-    arguments = f'preset={preset},model={its}{_SIZES[preset]}'
-    tried = trials(preset, its)
+  for name, (model, overrides) in MODELS.items():
+    arguments = f'preset={preset},model={model}{_SIZES[preset]}'
     config.models[name] = config_lib.comparison_model(
-      arguments, overrides, tried
+      arguments, overrides, trials(preset, model)
     )
   config.compared = ','.join(MODELS)
   # Figure 5b: 4 of 15 runs; fewer than 7 say nothing of their best third.
@@ -113,19 +108,8 @@ def get_config(arg: str = '') -> ConfigDict:
     config.curve.num_scenes = 20
     config.curve.num_samples = 10
   if preset == 'smoke':
-    config.num_steps = 20
-    config.trials.num_steps = 4
+    config_lib.comparison_smoke(config)
     config.trials.metric = 'best_of_3'
-    config.validation.num_scenes = 4
-    config.validation.num_samples = 3
-    config.validation.num_draws = 2
-    config.overrides = 'data.source=simulator'
-    config.evaluation.num_scenes = 4
-    config.evaluation.num_samples = 3
-    config.evaluation.num_draws = 2
-    config.evaluation.batch_size = 4
     config.curve.points = 2
-    config.curve.num_scenes = 4
     config.curve.num_samples = 3
-    config.curve.num_draws = 2
   return config.lock()

@@ -70,19 +70,8 @@ def get_config(arg: str = '') -> ConfigDict:
     config.evaluation.num_samples = 30
     config.curve.num_scenes = 200
   if preset == 'smoke':
+    config_lib.comparison_smoke(config)
     config.seeds = (0, 1)
     config.final_variances = (0.1, 0.9)
-    config.num_steps = 20
-    config.trials.num_steps = 4
-    config.validation.num_scenes = 4
-    config.validation.num_samples = 3
-    config.validation.num_draws = 2
-    config.overrides = 'data.source=simulator'
-    config.evaluation.num_scenes = 4
-    config.evaluation.num_samples = 3
-    config.evaluation.num_draws = 2
-    config.evaluation.batch_size = 4
     config.curve.points = 4
-    config.curve.num_scenes = 4
-    config.curve.num_draws = 2
   return config.lock()
