@@ -3,6 +3,7 @@
 Paper, section 4.1 (figure 5) for videos; of dice see `dice_tables`.
 """
 
+import collections
 from collections.abc import Mapping, Sequence
 import itertools
 import json
@@ -15,9 +16,6 @@ from cgqn_jax.comparison.results import COLLAPSED
 from cgqn_jax.comparison.statistics import Rows
 from cgqn_jax.evaluation import tasks, videos
 from cgqn_jax.evaluation.metrics import Column
-
-# Of these tasks others say more than a table of models.
-_SPECIAL = {'dice': dice_tables.tables}
 
 PerScene = Mapping[str, Mapping[str, np.ndarray]]
 
@@ -34,8 +32,8 @@ def tables(
     curves: of the same runs, by name.
     diverged: the model of each run whose loss was not finite any more.
   """
-  if rows[0]['protocol_task'] in _SPECIAL:
-    text, summary = _SPECIAL[rows[0]['protocol_task']](rows)
+  if rows[0]['protocol_task'] == 'dice':
+    text, summary = dice_tables.tables(rows)
   else:
     text, summary = model_table(rows, diverged)
     text += '\n\n' + budget_table(rows, curves)
@@ -44,10 +42,9 @@ def tables(
 
 def protocol(rows: Rows) -> str:
   """What all numbers have in common, and what made them."""
-  its = rows[0]
 
   def p(name: str) -> Any:
-    return its[f'protocol_{name}']
+    return rows[0][f'protocol_{name}']
 
   def versions(name: str) -> str:
     return ', '.join(sorted({f'{row[f"version_{name}"]}' for row in rows}))
@@ -88,26 +85,20 @@ def _num_targets(rows: Rows) -> str:
 def run_table(rows: Rows) -> str:
   """A line per run."""
   head, metric, form, scale = tasks.of_rows(rows).headline(rows)
-  shown = metric != 'negative_elbo'  # which is there anyway
   lines = []
   for row in rows:
-    error = [f'{row[metric] * scale:{form}}'] if shown else []
     seconds, loss = row['train_seconds'], row['validation_loss']
-    lines.append(
-      [
-        row['run'],
-        f'{row["protocol_step"]:,}',
-        '-' if seconds is None else f'{seconds:,.0f}',
-        '-' if loss is None else f'{loss:.2f}',
-        'yes' if row['chosen'] else '',
-        results.failure(row) or '',
-        f'{row["negative_elbo"]:.2f}',
-        f'{row["kl"]:.2f}',
-        *error,
-      ]
-    )
-  heads = ['run', 'update', 'seconds', 'validation loss', 'chosen', 'failed']
-  heads += ['negative ELBO', 'KL'] + ([head] if shown else [])
+    line = {
+      'run': row['run'],
+      'update': f'{row["protocol_step"]:,}',
+      'seconds': '-' if seconds is None else f'{seconds:,.0f}',
+      'validation loss': '-' if loss is None else f'{loss:.2f}',
+      'chosen': 'yes' if row['chosen'] else '',
+      'failed': results.failure(row) or '',
+      'negative ELBO': f'{row["negative_elbo"]:.2f}',
+      'KL': f'{row["kl"]:.2f}',
+    }
+    lines.append({**line, head: f'{row[metric] * scale:{form}}'})
   notes = (
     'Seconds of training without compiling and validation; runs are chosen by '
     'the validation loss, which is under the protocol of training. On '
@@ -115,7 +106,7 @@ def run_table(rows: Rows) -> str:
     f'a run has failed whose KL is below {COLLAPSED} nats although it has a '
     'latent, or whose best sample is worse than repeating the last frame.'
   )
-  return '\n\n'.join(['### Every run', markdown.table(heads, lines, 1), notes])
+  return markdown.section('Every run', lines, 1, notes)
 
 
 def model_table(
@@ -123,7 +114,7 @@ def model_table(
 ) -> tuple[str, dict[str, Any]]:
   """A line per model, the mean over its runs, and the anchors below."""
   task = tasks.of_rows(rows)
-  first = task.headline(rows)
+  headline = task.headline(rows)
   columns = [
     *task.columns(rows),
     Column('negative ELBO', 'negative_elbo', '.1f'),
@@ -131,43 +122,40 @@ def model_table(
     Column('seconds', 'train_seconds', ',.0f'),
     Column('parameters', 'parameters', ',.0f'),
   ]
+  lost = collections.Counter(diverged)
   lines, summary = [], {}
   for (_, name), group in results.groups(rows).items():
-    cells = [
-      markdown.cell(group, metric, form, scale)
-      for _, metric, form, scale in columns
-    ]
-    lost = list(diverged).count(name)
-    failures = sum(results.failure(row) is not None for row in group) + lost
-    half = statistics.student(statistics.known(group, first.metric))
-    cells.insert(1, '-' if half is None else f'{half * first.scale:.2f}')
-    lines.append([name, f'{len(group) + lost}', f'{failures}', *cells])
-    summary[name] = {
-      metric: {
-        'mean': statistics.mean(group, metric),
-        'deviation': statistics.deviation(statistics.known(group, metric)),
-      }
-      for _, metric, _, _ in columns
-    } | {
-      'runs': len(group) + lost,
-      'failed': failures,
-      'diverged': lost,
-      'student_95': half,
+    failed = sum(results.failure(row) is not None for row in group) + lost[name]
+    counts = {'runs': len(group) + lost[name], 'failed': failed}
+    cells = {
+      head: markdown.cell(group, metric, form, scale)
+      for head, metric, form, scale in columns
     }
-  for name in sorted(set(diverged) - set(summary)):
-    lost = list(diverged).count(name)
-    lines.append([name, f'{lost}', f'{lost}', *['-'] * (len(columns) + 1)])
-    summary[name] = {'runs': lost, 'failed': lost, 'diverged': lost}
+    line = {'model': name} | {head: f'{n}' for head, n in counts.items()}
+    line[columns[0].head] = cells[columns[0].head]
+    half = statistics.student(statistics.known(group, headline.metric))
+    line['± 95 %'] = '-' if half is None else f'{half * headline.scale:.2f}'
+    lines.append(line | cells)
+    summary[name] = {
+      column.metric: {
+        'mean': statistics.mean(group, column.metric),
+        'deviation': statistics.deviation(
+          statistics.known(group, column.metric)
+        ),
+      }
+      for column in columns
+    }
+    summary[name] |= counts | {'diverged': lost[name], 'student_95': half}
+  for name in sorted(set(lost) - set(summary)):
+    count = f'{lost[name]}'
+    line = {'model': name, 'runs': count, 'failed': count}
+    lines.append(dict.fromkeys(lines[0], '-') | line)
+    summary[name] = dict.fromkeys(('runs', 'failed', 'diverged'), lost[name])
   for label, metrics in task.anchors(rows).items():
-    cells = [
-      markdown.anchor(rows, metric, column.form, column.scale) if metric else ''
-      for metric, column in zip(metrics, columns, strict=False)
-    ]
-    cells.insert(1, '')
-    blank = len(columns) + 1 - len(cells)
-    lines.append([label, '', '', *cells, *[''] * blank])
-  heads = ['model', 'runs', 'failed', *(column.head for column in columns)]
-  heads.insert(4, '± 95 %')
+    line = {'model': label}
+    for metric, (head, _, form, scale) in zip(metrics, columns, strict=False):
+      line[head] = markdown.anchor(rows, metric, form, scale) if metric else ''
+    lines.append(line)
   notes = (
     'MSE of the hidden frames, jointly, x 1e-3; behind ± the standard '
     'deviation over R runs s; ± 95 % is t s / sqrt(R). Failed runs (see every '
@@ -184,51 +172,48 @@ def model_table(
   ):
     if len({row[field] for row in rows}) > 1:
       notes += f' Negative ELBOs do not compare here: {what}.'
-  title = '### Errors of hidden frames'
-  return '\n\n'.join([title, markdown.table(heads, lines, 1), notes]), summary
+  text = markdown.section('Errors of hidden frames', lines, 1, notes)
+  return text, summary
 
 
 def budget_table(rows: Rows, curves: Mapping[str, Mapping[str, Any]]) -> str:
   """Errors where the run that is cheapest in updates, or seconds, ends."""
   best = results.curve_headline(curves)
+  budgets = {}
+  for kind in results.BUDGETS:
+    costs = [results.costs(curve, kind) for curve in curves.values()]
+    if not any(None in cost for cost in costs):
+      budgets[kind] = min(cost[-1] for cost in costs)
   lines, cut = [], False
-  budgets = {
-    kind: min(results.costs(curve, kind)[-1] for curve in curves.values())
-    for kind in results.BUDGETS
-    if all(None not in results.costs(curve, kind) for curve in curves.values())
-  }
   for (_, name), group in results.groups(rows).items():
-    cells = []
+    line = {'model': name, 'runs': f'{len(group)}'}
     for kind, budget in budgets.items():
       points = [
         results.at_budget(curves[row['run']], kind, budget) for row in group
       ]
-      if None in points:  # The fastest of its runs would not stand for all.
-        cells.append('-')
-        continue
-      early = any(
-        point['step'] < row['num_steps']
-        for point, row in zip(points, group, strict=True)
-      )
-      cut |= early
-      text = markdown.cell(points, best, '.2f', 1e3)
-      cells.append(text + (' †' if early else ''))
-    lines.append([name, f'{len(group)}', *cells])
-  heads = ['model', 'runs', *(f'equal {kind}' for kind in budgets)]
-  its = next(iter(curves.values()))['protocol']
+      text = '-'  # if one has none: the fastest would not stand for all
+      if None not in points:
+        text = markdown.cell(points, best, '.2f', 1e3)
+        if any(
+          point['step'] < row['num_steps']
+          for point, row in zip(points, group, strict=True)
+        ):
+          cut, text = True, f'{text} †'
+      line[f'equal {kind}'] = text
+    lines.append(line)
+  protocol = next(iter(curves.values()))['protocol']
   shown = ', '.join(f'{budget:,.4g} {kind}' for kind, budget in budgets.items())
   notes = (
     f'{best.replace("_", " ")} x 1e-3 at the last checkpoint within {shown}; '
-    f'{its["num_scenes"]} scenes, {its["num_samples"]} samples. -: not all of '
-    'its runs have a checkpoint so early.'
+    f'{protocol["num_scenes"]} scenes, {protocol["num_samples"]} samples. -: '
+    'not all of its runs have a checkpoint so early.'
   )
   if cut:
     notes += (
       ' †: read before the end of the run, whose schedules were not made for '
       'that budget.'
     )
-  title = '### At equal budgets'
-  return '\n\n'.join([title, markdown.table(heads, lines, 1), notes])
+  return markdown.section('At equal budgets', lines, 1, notes)
 
 
 def difference_table(
@@ -243,47 +228,44 @@ def difference_table(
   head, metric, form, scale = tasks.of_rows(rows).headline(rows)
   # Bounds at different variances do not compare.
   apart = metric == 'negative_elbo'
-  found = []
-  for variance, scores in _paired_scores(
-    rows, per_scene, metric, apart
-  ).items():
+  paired = _paired_scores(rows, per_scene, metric, apart)
+  found, lines = [], []
+  for variance, scores in paired.items():
     for (a, one), (b, other) in itertools.combinations(scores.items(), 2):
-      its = statistics.difference(one, other)
+      difference = statistics.difference(one, other)
       found.append(
         {'variance': variance, 'metric': metric, 'a': a, 'b': b}
         | {'runs_a': len(one), 'runs_b': len(other), 'scenes': one.shape[1]}
-        | its._asdict()
+        | difference._asdict()
+      )
+      mean, low, high = (scale * value for value in difference[:3])
+      mark = '' if difference.replicated else ' ‡'
+      lines.append(
+        ({'variance': f'{variance:g}'} if apart else {})
+        | {
+          'models': f'{a} - {b}',
+          'runs': f'{len(one)}, {len(other)}',
+          'difference': f'{mean:+{form}}{mark}',
+          '95 % interval': f'{low:+{form}} to {high:+{form}}',
+          'better': '' if low <= 0 <= high else a if high < 0 else b,
+        }
       )
   if not found:
     return 'A difference needs runs of two models.', []
-  lines = []
-  for its in found:
-    mean, low, high = (its[n] * scale for n in ('mean', 'low', 'high'))
-    lines.append(
-      [
-        *([f'{its["variance"]:g}'] if apart else []),
-        f'{its["a"]} - {its["b"]}',
-        f'{its["runs_a"]}, {its["runs_b"]}',
-        f'{mean:+{form}}' + ('' if its['replicated'] else ' ‡'),
-        f'{low:+{form}} to {high:+{form}}',
-        '' if low <= 0 <= high else (its['a'] if high < 0 else its['b']),
-      ]
-    )
-  heads = [*(['variance'] if apart else []), 'models', 'runs', 'difference']
-  heads += ['95 % interval', 'better']
-  what = 'Negative ELBO in nats' if apart else f'{_spoken(metric)}, {head}'
+  what = f'{metric.replace("_", " ").capitalize()}, {head}'
+  if apart:
+    what = 'Negative ELBO in nats'
   notes = (
     f'{what}, {found[0]["scenes"]:,} scenes; below 0 the first is better. '
     f'Intervals: {statistics.DRAWS:,} draws of runs, then of scenes, the same '
     'scenes for both models; not corrected for the number of pairs.'
   )
-  if not all(its['replicated'] for its in found):
+  if not all(pair['replicated'] for pair in found):
     notes += (
       ' ‡: a model of these was trained with one seed; the interval says '
       'nothing of what other seeds would give.'
     )
-  title = '### Differences between models'
-  return '\n\n'.join([title, markdown.table(heads, lines, 1), notes]), found
+  return markdown.section('Differences between models', lines, 1, notes), found
 
 
 def _paired_scores(
@@ -291,18 +273,13 @@ def _paired_scores(
 ) -> dict[float | None, dict[str, np.ndarray]]:
   """Scores [R, V] of each model, on the scenes that all runs have."""
   ids = [per_scene[row['run']]['example_id'] for row in rows]
-  if any(not np.array_equal(its, ids[0]) for its in ids):
+  if any(not np.array_equal(other, ids[0]) for other in ids):
     raise ValueError(
       'the runs were evaluated on different scenes, so their differences '
       'cannot be paired; evaluate them with the same num_scenes'
     )
   found: dict[float | None, dict[str, np.ndarray]] = {}
   for (variance, name), group in results.groups(rows).items():
-    scores = [per_scene[row['run']][metric] for row in group]
-    its = found.setdefault(variance if by_variance else None, {})
-    its[name] = np.stack(scores)
+    scores = np.stack([per_scene[row['run']][metric] for row in group])
+    found.setdefault(variance if by_variance else None, {})[name] = scores
   return found
-
-
-def _spoken(metric: str) -> str:
-  return metric.replace('_', ' ').capitalize()

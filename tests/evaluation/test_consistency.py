@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cgqn_jax.comparison import dice_tables
 from cgqn_jax.evaluation import dice_judge, metrics
 from cgqn_jax.models import gaussian
 from cgqn_jax.models.build import build
@@ -123,25 +122,3 @@ def test_a_factored_model_pays_for_every_view(
   assert np.all(np.array(each) > 0.01)
   *each, together = divergences(make_config(), make_params, batch)
   assert np.all(np.abs(sum(each) / together - 1) > 0.02)
-
-
-def test_over_models_by_hand():
-  rows = [
-    {'kl_1': one, 'kl_3': three, 'negative_elbo': 10.0, 'oracle_kl_1': 4.2,
-     'oracle_kl_3': 4.5, 'oracle_kl_factored': 12.6}
-    for one, three in ((4.0, 4.1), (4.4, 4.7))
-  ]  # fmt: skip
-  line = dice_tables.over_models(rows)
-  assert line['kl_1'] == pytest.approx(4.2)
-  assert line['kl_3'] == pytest.approx(4.4)
-  assert line['kl_ratio'] == pytest.approx(4.4 / 4.2)
-  assert line['kl_difference'] == pytest.approx(0.2)
-  assert line['kl_difference_deviation'] == pytest.approx(0.2 / np.sqrt(2))
-  assert line['oracle_kl_factored'] == pytest.approx(12.6)
-  assert dice_tables.over_models(rows[:1])['kl_difference_deviation'] is None
-
-
-def test_gain_by_hand():
-  joint = {'negative_elbo': -1000.0, 'oracle_gain': 8.0}
-  its = dice_tables.gain(joint, {'negative_elbo': -994.0})
-  assert its == {'gain': 6.0, 'oracle_gain': 8.0, 'gain_share': 0.75}
