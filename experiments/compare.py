@@ -4,9 +4,10 @@ r"""A whole experiment of many runs as one command; the same command resumes it.
       --out=runs/dice_comparison
 
 Trains and evaluates models x pixel-variances x seeds one after the other, each
-in a workdir <out>/<model>-<variant>-seed<k> of its own, then writes
-<out>/runs.jsonl (a row per run) and <out>/table.md. Finished runs are passed
-over; a run that fails is named, and the others go on. --list shows the runs.
+in a process and a workdir <out>/<model>-<variant>-seed<k> of its own, then
+writes <out>/runs.jsonl (a row per run) and <out>/table.md. Finished runs are
+passed over; a run that fails is named, and the others go on. --list shows the
+runs.
 
 With --together, the seeds of a model and variance are trained in one process
 (train.py --seeds), which takes less time; they are evaluated one by one.
@@ -38,10 +39,12 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from cgqn_jax import cli
-from cgqn_jax.comparison import curve, results, tables, trials
+from cgqn_jax.comparison import results, scores, tables, trials
 from cgqn_jax.comparison import runs as runs_lib
 from cgqn_jax.comparison.runs import Run
+from cgqn_jax.data import sources
 from cgqn_jax.files import replace_text, write_json
+from cgqn_jax.training import loop
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Experiment: configs/dice_comparison.py:preset=...'
@@ -81,6 +84,76 @@ def plan(config: ConfigDict, out: pathlib.Path) -> list[Run]:
   return runs_lib.runs(config, variances, chosen)
 
 
+def execute(config: ConfigDict, run: Run, out: pathlib.Path) -> None:
+  """Trains and evaluates one run or trial, from where it stands."""
+  workdir, own = out / run.name, cli.read_config(run.flags)
+  loop.check(own)  # before a dataset is built for nothing
+  sources.build_missing(own)
+  try:
+    loop.train(own, {run.seed: str(workdir)})
+  except FloatingPointError:
+    runs_lib.record_divergence(config, run, out)
+    raise
+  step = max(runs_lib.checkpoint_steps(workdir), default=0)
+  if step < run.num_steps:
+    raise cli.Stopped(f'{run.name} at update {step:,} of {run.num_steps:,}')
+  scores.evaluate_run(workdir, runs_lib.asked(config, run))
+  if run.trial is not None:
+    trials.record(config, run, out)
+
+
+def execute_all(
+  config: ConfigDict, runs: list[Run], out: pathlib.Path
+) -> list[str]:
+  """Every unfinished run, each as `--run` does it; the names that failed."""
+  ends = (runs_lib.FINISHED, runs_lib.LOST)
+  todo = {
+    number: run
+    for number, run in enumerate(runs, 1)
+    if runs_lib.state(config, run, out) not in ends
+  }
+  if _TOGETHER.value:
+    train_together(list(todo.values()), out)
+  before, failed, times = len(runs) - len(todo), [], []
+  for place, (number, run) in enumerate(todo.items()):
+    notes = [f'{before + len(times)} finished']
+    notes += [f'{len(failed)} failed'] if failed else []
+    if times:
+      minutes = sum(times) / len(times) * (len(todo) - place) / 60
+      notes.append(f'about {minutes:.0f} min left')
+    where = f'run {number} of {len(runs)}: {run.name}'
+    print(f'== {where} ({", ".join(notes)})', flush=True)
+    start = time.monotonic()
+    try:
+      call('compare.py', [*sys.argv[1:], f'--run={number}'])
+      times.append(time.monotonic() - start)
+    except subprocess.CalledProcessError:
+      failed.append(run.name)
+      print(f'== {where} failed; its error stands above', flush=True)
+  return failed
+
+
+def train_together(runs: list[Run], out: pathlib.Path) -> None:
+  """Trains runs that differ in their seed alone by one train.py --seeds.
+
+  What comes of it is what `execute` would leave; it takes it from there.
+  """
+  groups: dict[str, list[Run]] = {}
+  for run in runs:
+    stem = run.name.removesuffix(f'-seed{run.seed}')
+    groups.setdefault(stem, []).append(run)
+  for stem, group in groups.items():
+    if len(group) == 1:
+      continue  # `execute` does as well alone
+    seeds = ','.join(str(run.seed) for run in group)
+    common = [f for f in group[0].flags if not f.startswith('--config.seed=')]
+    print(f'== {stem}: training seeds {seeds} together', flush=True)
+    try:
+      call('train.py', [*common, f'--seeds={seeds}', f'--workdir={out / stem}'])
+    except subprocess.CalledProcessError:
+      print(f'== {stem} failed; its seeds follow one by one', flush=True)
+
+
 def call(script: str, arguments: list[str]) -> None:
   """Runs one of our programs to its end; subprocess.CalledProcessError.
 
@@ -112,109 +185,34 @@ def call(script: str, arguments: list[str]) -> None:
     raise subprocess.CalledProcessError(code, command)
 
 
-def execute(config: ConfigDict, run: Run, out: pathlib.Path) -> None:
-  """Trains and evaluates one run or trial, from where it stands."""
-  workdir = out / run.name
-  try:
-    call('train.py', [*run.flags, f'--workdir={workdir}'])
-  except subprocess.CalledProcessError as error:
-    if error.returncode == cli.DIVERGED:
-      runs_lib.record_divergence(config, run, out)
-    raise
-  step = max(runs_lib.checkpoint_steps(workdir), default=0)
-  if step < run.num_steps:
-    raise cli.Stopped(f'{run.name} at update {step:,} of {run.num_steps:,}')
-  evaluate(workdir, 'validation', runs_lib.on_validation(config))
-  if run.trial is not None:
-    trials.record(config, run, out)
-    return
-  evaluate(workdir, 'eval', config.evaluation.to_dict())
-  asked = runs_lib.asked(config, run)
-  curve.write(workdir, asked, config.curve.points)
-
-
-def evaluate(workdir: pathlib.Path, folder: str, settings: dict) -> None:
-  """Runs experiments/evaluate.py into a folder of the workdir."""
-  its = [f'--{name}={value}' for name, value in settings.items()]
-  out = f'--out={workdir / folder}'
-  call('evaluate.py', [f'--workdir={workdir}', out, *its])
-
-
-def train_together(runs: list[Run], out: pathlib.Path) -> None:
-  """Trains runs that differ in their seed alone by one train.py --seeds.
-
-  What comes of it is what `execute` would leave; it takes it from there.
-  """
-  groups: dict[tuple[str, ...], list[Run]] = {}
-  for run in runs:
-    its = [f for f in run.flags if not f.startswith('--config.seed=')]
-    groups.setdefault(tuple(its), []).append(run)
-  for its, group in groups.items():
-    if len(group) == 1:
-      continue  # `execute` does as well alone
-    seeds = ','.join(str(run.seed) for run in group)
-    stem = group[0].name.removesuffix(f'-seed{group[0].seed}')
-    print(f'== {stem}: training seeds {seeds} together', flush=True)
-    try:
-      call('train.py', [*its, f'--seeds={seeds}', f'--workdir={out / stem}'])
-    except subprocess.CalledProcessError:
-      print(f'== {stem} failed; its seeds follow one by one', flush=True)
-
-
-def execute_all(
-  config: ConfigDict, runs: list[Run], out: pathlib.Path
-) -> list[str]:
-  """Every unfinished run, each as `--run` does it; the names that failed."""
-  states = {run.name: runs_lib.state(config, run, out) for run in runs}
-  ended = {n for n, its in states.items() if its.finished or its.diverged}
-  todo = [run for run in runs if run.name not in ended]
-  if _TOGETHER.value:
-    train_together(todo, out)
-  before, failed, times = len(runs) - len(todo), [], []
-  for place, run in enumerate(todo):
-    notes = [f'{before + len(times)} finished']
-    notes += [f'{len(failed)} failed'] if failed else []
-    if times:
-      minutes = sum(times) / len(times) * (len(todo) - place) / 60
-      notes.append(f'about {minutes:.0f} min left')
-    where = f'run {run.number} of {len(runs)}: {run.name}'
-    print(f'== {where} ({", ".join(notes)})', flush=True)
-    start = time.monotonic()
-    try:
-      call('compare.py', [*sys.argv[1:], f'--run={run.number}'])
-      times.append(time.monotonic() - start)
-    except subprocess.CalledProcessError:
-      failed.append(run.name)
-      print(f'== {where} failed; its error stands above', flush=True)
-  return failed
-
-
 def summarise(config: ConfigDict, runs: list[Run], out: pathlib.Path) -> None:
   """Writes rows and tables of the finished runs, and names the others."""
   states = {run.name: runs_lib.state(config, run, out) for run in runs}
-  finished = [run for run in runs if states[run.name].finished]
-  missing = {
-    run.name: states[run.name].text for run in runs if run not in finished
-  }
+  finished = [run for run in runs if states[run.name] == runs_lib.FINISHED]
+  lost = [run for run in runs if states[run.name] == runs_lib.LOST]
   if not finished:
     raise ValueError(f'none of the {len(runs)} runs in {out} is finished')
-  rows = [results.row(run, out) for run in finished]
-  diverged = [run for run in runs if states[run.name].diverged]
-  share, least = config.chosen_share, config.chosen_from
-  rows = results.choose(rows, share, least, diverged)
+  missing = {
+    name: state for name, state in states.items() if state != runs_lib.FINISHED
+  }
+  rows = results.choose(
+    [results.row(run, out) for run in finished],
+    config.chosen_share,
+    config.chosen_from,
+    lost,
+  )
   curves = {run.name: runs_lib.read_curve(out / run.name) for run in finished}
   scenes = {
     run.name: results.read_per_scene(out / run.name) for run in finished
   }
-  lost = [run.model for run in diverged]
-  text, summary = tables.tables(rows, curves, lost)
+  text, summary = tables.tables(rows, curves, [run.model for run in lost])
   apart, differences = tables.difference_table(rows, scenes)
   chosen = trials.read(config, out)
-  settings = [trials.table(chosen)] if chosen else []
-  lines = [f'missing: {name}: {its}' for name, its in missing.items()]
-  lines.insert(0, f'{len(finished)} of {len(runs)} runs are finished.')
   command = shlex.join(['experiments/compare.py', *sys.argv[1:]])
-  parts = [f'`python {command}`', '\n'.join(lines), text, apart, *settings]
+  head = [f'{len(finished)} of {len(runs)} runs are finished.']
+  head += [f'missing: {name}: {state}' for name, state in missing.items()]
+  parts = [f'`python {command}`', '\n'.join(head), text, apart]
+  parts += [trials.table(chosen)] if chosen else []
   text = '\n\n'.join(parts)
   results.write_rows(out, rows)
   replace_text(out / 'table.md', text + '\n')
@@ -230,37 +228,31 @@ def summarise(config: ConfigDict, runs: list[Run], out: pathlib.Path) -> None:
   print(f'{text}\n\nwrote {out}/table.md, runs.jsonl and comparison.json')
 
 
-def choose(config: ConfigDict, runs: list[Run], out: pathlib.Path) -> None:
-  """Writes which trial of each model is best, and prints all."""
-  print(trials.table(trials.choose(config, runs, out)))
-  print(f'\nwrote {out / trials.CHOSEN}; without --tune, the runs take it')
-
-
-def show(config: ConfigDict, runs: list[Run], out: pathlib.Path) -> None:
-  """Prints number, name and state of every run."""
-  width = max(len(run.name) for run in runs)
-  for run in runs:
-    state = runs_lib.state(config, run, out)
-    print(f'{run.number:4}  {run.name:{width}}  {state.text}')
-
-
 def run() -> None:
   """Reads the flags and does what they say."""
   config, out = _CONFIG.value, pathlib.Path(_OUT.value)
   runs = plan(config, out)
   if _LIST.value:
-    show(config, runs, out)
-  elif _RUN.value is not None:
+    width = max(len(run.name) for run in runs)
+    for number, run in enumerate(runs, 1):
+      state = runs_lib.state(config, run, out)
+      print(f'{number:4}  {run.name:{width}}  {state}')
+    return
+  if _RUN.value is not None:
     if not 1 <= _RUN.value <= len(runs):
       raise ValueError(
         f'there is no run {_RUN.value}; --list shows them, 1 to {len(runs)}'
       )
     execute(config, runs[_RUN.value - 1], out)
+    return
+  failed = [] if _SUMMARY.value else execute_all(config, runs, out)
+  if _TUNE.value:
+    print(trials.table(trials.choose(config, runs, out)))
+    print(f'\nwrote {out / trials.CHOSEN}; without --tune, the runs take it')
   else:
-    failed = [] if _SUMMARY.value else execute_all(config, runs, out)
-    (choose if _TUNE.value else summarise)(config, runs, out)
-    if failed:
-      sys.exit(f'error: {len(failed)} runs failed: {", ".join(failed)}')
+    summarise(config, runs, out)
+  if failed:
+    sys.exit(f'error: {len(failed)} runs failed: {", ".join(failed)}')
 
 
 if __name__ == '__main__':

@@ -8,22 +8,15 @@ the samples of narratives whose futures can be counted, and of dice; beside each
 score stands what trivial and perfect predictors get.
 """
 
-import datetime
 import pathlib
 
 from absl import flags
-import numpy as np
 
-from cgqn_jax import cli, images
+from cgqn_jax import cli
+from cgqn_jax.comparison import scores
 from cgqn_jax.data.sources import open_source
 from cgqn_jax.evaluation import tasks
-from cgqn_jax.files import read_json, write_json
-from cgqn_jax.training.workdir import (
-  checkpoint_step,
-  load,
-  parse_step,
-  versions,
-)
+from cgqn_jax.training.workdir import checkpoint_step, load, parse_step
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a training.')
 _SPLIT = flags.DEFINE_enum(
@@ -67,10 +60,9 @@ def run() -> None:
   model, params, config = load(workdir, step)
   if _SOURCE.value:
     config.data.source = _SOURCE.value
-  task = tasks.for_config(config)
   if _CONTEXT.value is not None:
     frames = cli.parse_frames(_CONTEXT.value, 'context', config.data.num_frames)
-    task.see(config, frames)
+    tasks.for_config(config).see(config, frames)
   source = open_source(config, _SPLIT.value)
   names = ('num_scenes', 'num_samples', 'num_draws', 'batch_size', 'seed')
   asked = {name: flags.FLAGS[name].value for name in names}
@@ -78,26 +70,9 @@ def run() -> None:
     config, source, checkpoint_step(workdir, step), asked
   )
   out = pathlib.Path(_OUT.value or workdir / 'eval')
-  path, arrays = out / 'metrics.json', out / 'per_scene.npz'
-  if path.exists() and arrays.exists() and not _OVERWRITE.value:
-    there = read_json(path)
-    if there.get('protocol') == protocol:
-      print(task.report(there['metrics'], protocol))
-      print(f'\nthis evaluation was already in {path}')
-      return
-  scores = task.evaluate(model, params, config, source, protocol)
-  out.mkdir(parents=True, exist_ok=True)
-  images.save_png(out / 'samples.png', scores.sheet)
-  np.savez_compressed(arrays, **scores.per_scene)
-  result = {
-    'metrics': scores.metrics,
-    'protocol': protocol,
-    'versions': versions(),
-    'date': datetime.date.today().isoformat(),
-  }
-  write_json(path, result)
-  print(task.report(scores.metrics, protocol))
-  print(f'\nwrote {path}, {arrays} and {out / "samples.png"}')
+  scores.evaluate(
+    model, params, config, source, protocol, out, _OVERWRITE.value
+  )
 
 
 if __name__ == '__main__':

@@ -13,9 +13,6 @@ of every batch.
 """
 
 from collections.abc import Sequence
-import pathlib
-import subprocess
-import sys
 
 from absl import flags
 import jax
@@ -43,30 +40,11 @@ _DISTRIBUTED = flags.DEFINE_bool(
   'distributed', False, 'Call jax.distributed.initialize() first.'
 )
 
-_BUILD = pathlib.Path(__file__).parent.parent / 'datasets' / 'build.py'
-
 
 def default_workdir(config: ConfigDict) -> str:
   """runs/<dataset>-<model>-<preset>-seed<k>."""
   name = f'{config.dataset}-{config.model.name}-{config.preset}'
   return f'runs/{name}-seed{config.seed}'
-
-
-def ensure_dataset(config: ConfigDict) -> None:
-  """Builds a TFDS dataset that is missing, in a process of its own."""
-  if config.data.source != 'tfds' or sources.dataset_path(config):
-    return
-  name = sources.dataset_config(config)
-  command = [sys.executable, str(_BUILD), config.dataset, f'--config={name}']
-  if config.data.data_dir:
-    command.append(f'--data_dir={config.data.data_dir}')
-  shown = ' '.join(['python', 'datasets/build.py', *command[2:]])
-  print(
-    f'dataset {config.dataset}/{name} is not built yet; building it now. '
-    f'Beforehand, in parallel: {shown} --workers=<cores>',
-    flush=True,
-  )
-  subprocess.run(command, check=True)
 
 
 def run() -> None:
@@ -82,7 +60,7 @@ def run() -> None:
       own = default_workdir(with_seed(config, seed))
       workdirs[seed] = f'{workdir}-seed{seed}' if workdir else own
   loop.check(config)  # before a dataset is built for nothing
-  ensure_dataset(config)
+  sources.build_missing(config)
   loop.train(config, workdirs)
 
 

@@ -11,13 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from cgqn_jax.comparison.runs import (
-  METRICS,
-  PER_SCENE,
-  VALIDATION,
-  Run,
-  read_curve,
-)
+from cgqn_jax.comparison import runs as runs_lib
+from cgqn_jax.comparison.runs import Run
 from cgqn_jax.config import DETERMINISTIC
 from cgqn_jax.evaluation.videos import best_metric
 from cgqn_jax.files import read_json, read_jsonl, write_jsonl
@@ -30,11 +25,12 @@ BUDGETS = ('updates', 'seconds', 'FLOPs')
 def row(run: Run, out: pathlib.Path) -> dict[str, Any]:
   """All of a finished run as one flat row of runs.jsonl."""
   workdir = out / run.name
-  result, curve = read_json(workdir / METRICS), read_curve(workdir)
+  result = read_json(workdir / runs_lib.METRICS)
+  curve = runs_lib.read_curve(workdir)
   protocol, metrics = result['protocol'], dict(result['metrics'])
-  validation = read_json(workdir / VALIDATION)['metrics']
+  validation = read_json(workdir / runs_lib.VALIDATION)['metrics']
   errors = metrics.pop('standard_errors', {})
-  validated = {
+  losses = {
     line['step']: line['loss'] for line in read_metrics(workdir, 'validation')
   }
   return {
@@ -46,9 +42,9 @@ def row(run: Run, out: pathlib.Path) -> dict[str, Any]:
     'train_seconds': curve['points'][-1]['train_seconds'],
     'parameters': curve['parameters'],
     'flops_per_update': curve['flops_per_update'],
-    'validation_loss': validated.get(protocol['step']),
+    'validation_loss': losses.get(protocol['step']),
     **metrics,
-    # What says whether the run has failed.
+    # By these `failure` decides.
     **{
       f'validation_{name}': value
       for name, value in validation.items()
@@ -59,31 +55,32 @@ def row(run: Run, out: pathlib.Path) -> dict[str, Any]:
     'protocol_task': _task(metrics),
     **{f'protocol_{name}': value for name, value in protocol.items()},
     'date': result['date'],
-    **{f'version_{name}': its for name, its in result['versions'].items()},
+    **{f'version_{name}': text for name, text in result['versions'].items()},
   }
 
 
 def read_per_scene(workdir: pathlib.Path) -> dict[str, np.ndarray]:
-  """What evaluate.py wrote of each test scene, by `example_id` [V]."""
-  with np.load(workdir / PER_SCENE) as arrays:
+  """The scores of each test scene, [V] by name, and their `example_id`."""
+  with np.load(workdir / runs_lib.PER_SCENE) as arrays:
     return dict(arrays)
 
 
-def failure(its: Mapping[str, Any]) -> str | None:
+def failure(row: Mapping[str, Any]) -> str | None:
   """Why a run has failed, None if it has not.
 
   The rule was fixed before any run, and looks at validation scenes alone: the
   KL of a model with a latent is below 0.1 nats, or the best of its samples is
   worse than repeating the last frame seen.
   """
-  kl, copy = its['validation_kl'], its.get('validation_copy_last_frame')
-  if its['protocol_model'] not in DETERMINISTIC and kl < COLLAPSED:
-    return f'KL {kl:.3f}'
+  prefix = 'validation_'
   validation = {
-    name.removeprefix('validation_'): value
-    for name, value in its.items()
-    if name.startswith('validation_')
+    name.removeprefix(prefix): value
+    for name, value in row.items()
+    if name.startswith(prefix)
   }
+  kl, copy = validation['kl'], validation.get('copy_last_frame')
+  if row['protocol_model'] not in DETERMINISTIC and kl < COLLAPSED:
+    return f'KL {kl:.3f}'
   if copy is not None and validation[best_metric([validation])] > copy:
     return 'worse than copying'
   return None
@@ -101,23 +98,21 @@ def choose(
   has fewer than `least` runs. Those that diverged count as runs and are not
   among the best: the share is of all that were started.
   """
-  rows = [dict(its) for its in rows]
+  rows = [dict(row) for row in rows]
   for (variance, model), group in groups(rows).items():
-    ranked = sorted(group, key=_validation_loss)
     runs = len(group) + sum(
-      its.model == model and its.variance in (None, variance)
-      for its in diverged
+      run.model == model and run.variance in (None, variance)
+      for run in diverged
     )
-    count = math.floor(share * runs + 1e-9)
-    count = max(1, count) if runs >= least else 0
-    for place, its in enumerate(ranked):
-      its['chosen'] = place < count
+    count = max(1, math.floor(share * runs + 1e-9)) if runs >= least else 0
+    for place, row in enumerate(sorted(group, key=_validation_loss)):
+      row['chosen'] = place < count
   return rows
 
 
-def _validation_loss(its: Mapping[str, Any]) -> float:
+def _validation_loss(row: Mapping[str, Any]) -> float:
   """A loss that is unknown or was not finite ranks last."""
-  loss = its['validation_loss']
+  loss = row['validation_loss']
   return math.inf if loss is None else loss
 
 
@@ -125,11 +120,15 @@ def groups(
   rows: Iterable[Mapping[str, Any]],
 ) -> dict[tuple[float, str], list[Any]]:
   """Rows by (pixel-variance, model), both in the order of appearance."""
-  found: dict[tuple[float, str], list[Any]] = {}
-  for its in rows:
-    found.setdefault((its['variance'], its['model']), []).append(its)
-  order = list(dict.fromkeys(variance for variance, _ in found))
-  return dict(sorted(found.items(), key=lambda item: order.index(item[0][0])))
+  found: dict[float, dict[str, list[Any]]] = {}
+  for row in rows:
+    models = found.setdefault(row['variance'], {})
+    models.setdefault(row['model'], []).append(row)
+  return {
+    (variance, model): group
+    for variance, models in found.items()
+    for model, group in models.items()
+  }
 
 
 def write_rows(out: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -138,14 +137,14 @@ def write_rows(out: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_rows(out: pathlib.Path) -> list[dict[str, Any]]:
-  """Reads it; ValueError says what to run where it is not there."""
+  """Reads <out>/runs.jsonl; ValueError says what writes it."""
   path = out / 'runs.jsonl'
   if not path.exists():
     raise ValueError(
       f'{path} does not exist; experiments/compare.py --out={out} writes it'
     )
   # Versions before 0.2 did not write the task.
-  return [{'protocol_task': _task(its)} | its for its in read_jsonl(path)]
+  return [{'protocol_task': _task(row)} | row for row in read_jsonl(path)]
 
 
 def _task(metrics: Mapping[str, Any]) -> str:
@@ -170,8 +169,6 @@ def at_budget(
   curve: Mapping[str, Any], kind: str, budget: float
 ) -> Mapping[str, Any] | None:
   """The last point that costs no more; None where all do."""
-  spent = costs(curve, kind)
-  within = [
-    p for p, c in zip(curve['points'], spent, strict=True) if c <= budget
-  ]
+  spent = zip(curve['points'], costs(curve, kind), strict=True)
+  within = [point for point, cost in spent if cost <= budget]
   return within[-1] if within else None

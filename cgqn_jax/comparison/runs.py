@@ -5,6 +5,7 @@ each run in a folder of its own. What came of them: `results`.
 """
 
 from collections.abc import Mapping, Sequence
+import itertools
 import json
 import math
 import pathlib
@@ -15,49 +16,33 @@ from ml_collections import ConfigDict
 
 from cgqn_jax.files import read_json, write_json
 
-# Of a workdir: what evaluate.py writes of the test split and of validation
-# scenes, the curve over training, and the record of a trial.
+# Of a workdir: the scores on test and on validation scenes, the curve over
+# training, the score of a trial, and the note that the loss was not finite.
 METRICS, PER_SCENE = 'eval/metrics.json', 'eval/per_scene.npz'
 VALIDATION = 'validation/metrics.json'
 CURVE, TRIAL, DIVERGED = 'eval/curve.json', 'trial.json', 'diverged.json'
+# What `state` says of runs with which nothing is left to do.
+FINISHED, LOST = 'finished', 'diverged: its loss was not finite'
 
 
 class Run(NamedTuple):
   """One training of an experiment.
 
-  number: from 1, as `--run` takes it; seeds are the outermost order, so that
-    more of them renumber nothing.
   variance: the last pixel-variance; None where the experiment leaves it alone.
   name: of its folder.
-  flags: what experiments/train.py gets, but for --workdir.
-  num_steps: of the run.
+  num_steps: updates.
   trial: its number among the trials of its model, from 1; None for a run of
     the comparison itself.
+  flags: what experiments/train.py gets, but for --workdir.
   """
 
-  number: int
   model: str
   variance: float | None
   seed: int
   name: str
-  flags: tuple[str, ...]
   num_steps: int
   trial: int | None = None
-
-
-class State(NamedTuple):
-  """How far a run is.
-
-  step: updates applied, as far as they were saved.
-  finished: whether it is evaluated too.
-  text: for people.
-  diverged: whether its loss was not finite any more, which ended it.
-  """
-
-  step: int
-  finished: bool
-  text: str
-  diverged: bool = False
+  flags: tuple[str, ...] = ()
 
 
 def compared(config: ConfigDict) -> list[str]:
@@ -85,78 +70,84 @@ def runs(
   variances: Mapping[str, Sequence[float]],
   chosen: Mapping[str, str] | None = None,
 ) -> list[Run]:
-  """All runs of an experiment, in the order of their numbers.
+  """All runs of an experiment, numbered from 1 in this order.
+
+  Seeds are the outermost order, so that more of them renumber nothing.
 
   Args:
     config: of configs/*comparison.py.
     variances: pixel_variance.values of each model's own config.
     chosen: overrides of each model, as `trials` chose them.
   """
-  if config.num_steps < 1 or config.curve.points < 1:
-    raise ValueError(
-      f'num_steps is {config.num_steps} and curve.points '
-      f'{config.curve.points}; both must be at least 1'
-    )
+  check(config)
+  found = []
+  for seed, variance, name in itertools.product(
+    config.seeds, config.final_variances or (None,), compared(config)
+  ):
+    middle = '' if variance is None else f'-variance{variance:g}'
+    folder = f'{name}{middle}-seed{seed}'
+    run = Run(name, variance, seed, folder, config.num_steps)
+    overrides = (chosen or {}).get(name, '')
+    flags = command(config, run, variances, overrides)
+    found.append(run._replace(flags=flags))
+  return found
+
+
+def check(config: ConfigDict) -> None:
+  """Raises a ValueError where a run could not be made or evaluated."""
+  counts = {'num_steps': config.num_steps}
+  for part in ('evaluation', 'validation', 'curve'):
+    for name, value in config[part].items():
+      if isinstance(value, int) and name != 'seed':
+        counts[f'{part}.{name}'] = value
+  for name, value in counts.items():
+    if value < 1:
+      raise ValueError(f'{name} is {value}; it must be at least 1')
   if len(set(config.seeds)) < max(1, len(config.seeds)):
     raise ValueError(f'seeds is {config.seeds}; give some, each once')
-  found = []
-  for seed in config.seeds:
-    for variance in config.final_variances or (None,):
-      for name in compared(config):
-        schedule = () if variance is None else (*variances[name][:-1], variance)
-        overrides = (chosen or {}).get(name, '')
-        flags = command(config, name, seed, schedule, overrides)
-        middle = '' if variance is None else f'-variance{variance:g}'
-        folder = f'{name}{middle}-seed{seed}'
-        found.append(
-          Run(
-            len(found) + 1,
-            name,
-            variance,
-            seed,
-            folder,
-            flags,
-            config.num_steps,
-          )
-        )
-  return found
 
 
 def command(
   config: ConfigDict,
-  name: str,
-  seed: int,
-  schedule: Sequence[float],
+  run: Run,
+  variances: Mapping[str, Sequence[float]],
   overrides: str,
 ) -> tuple[str, ...]:
   """The flags of one training.
 
   Args:
-    config: of the experiment; num_steps and curve.points are of this run.
-    name: of the model in config.models.
-    seed: of the run.
-    schedule: pixel_variance.values; () leaves them to the model.
+    config: of the experiment.
+    run: whose flags they are.
+    variances: pixel_variance.values of each model's own config; the last
+      gives way to the run's, if it has one.
     overrides: beyond those of the experiment and of the model.
   """
-  every = math.ceil(config.num_steps / config.curve.points)
-  entry = config.models[name]
+  entry = config.models[run.model]
   arguments = f':{entry.arguments}' if entry.arguments else ''
-  fields = {
-    'num_steps': config.num_steps,
-    'seed': seed,
-    # Every checkpoint is a point of the curve, and is validated.
-    'checkpoint_every': every,
-    'validate_every': every,
-    'keep_checkpoints': 1000,
-  }
-  settings = [f'{key}={value}' for key, value in fields.items()]
+  # Every checkpoint is a point of the curve, and is validated.
+  points = config.curve.points if run.trial is None else 1
+  every = math.ceil(run.num_steps / points)
+  settings = [
+    f'num_steps={run.num_steps}',
+    f'seed={run.seed}',
+    f'checkpoint_every={every}',
+    f'validate_every={every}',
+    'keep_checkpoints=1000',
+  ]
   for text in (config.overrides, entry.overrides, overrides):
     settings += shlex.split(text)
-  if schedule:
-    values = ','.join(f'{value:g}' for value in schedule)
-    settings.append(f'pixel_variance.values={values}')
+  if run.variance is not None:
+    values = (*variances[run.model][:-1], run.variance)
+    shown = ','.join(f'{v:g}' for v in values)
+    settings.append(f'pixel_variance.values={shown}')
   flags = [f'--config.{setting}' for setting in settings]
   return (f'--config={config.base}{arguments}', *flags)
+
+
+def on_validation(config: ConfigDict) -> dict[str, Any]:
+  """The settings of an evaluation on validation scenes."""
+  settings = config.evaluation.to_dict() | config.validation.to_dict()
+  return settings | {'split': 'validation'}
 
 
 def asked(config: ConfigDict, run: Run) -> dict[str, Any]:
@@ -168,45 +159,43 @@ def asked(config: ConfigDict, run: Run) -> dict[str, Any]:
   return json.loads(json.dumps(settings))
 
 
-def on_validation(config: ConfigDict) -> dict[str, Any]:
-  """The flags of experiments/evaluate.py for validation scenes."""
-  its = config.evaluation.to_dict() | config.validation.to_dict()
-  return its | {'split': 'validation'}
-
-
-def checkpoint_steps(workdir: pathlib.Path) -> list[int]:
-  """The complete checkpoints of a run; a name without a number is none."""
-  folder = workdir / 'checkpoints'
-  names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-  return sorted(int(name) for name in names if name.isdigit())
-
-
-def state(config: ConfigDict, run: Run, out: pathlib.Path) -> State:
-  """How far a run is, from its folder alone."""
-  workdir = out / run.name
-  if not workdir.is_dir():
-    return State(0, False, 'not started')
-  step = max(checkpoint_steps(workdir), default=0)
-  its, ended = asked(config, run), workdir / DIVERGED
-  if step < run.num_steps:
-    if ended.exists() and read_json(ended)['asked']['flags'] == its['flags']:
-      return State(step, False, 'diverged: its loss was not finite', True)
-    return State(step, False, f'update {step:,} of {run.num_steps:,}')
-  needed = (METRICS, PER_SCENE, VALIDATION, CURVE)
-  needed = needed if run.trial is None else (TRIAL,)
-  if not all((workdir / name).exists() for name in needed):
-    return State(step, False, 'trained, not evaluated')
-  record = read_json(workdir / needed[-1])
-  same = run.trial is not None or record.get('evaluated') == evaluated(workdir)
-  if record['asked'] != its or not same:
-    return State(step, False, 'trained or evaluated with other settings')
-  return State(step, True, 'finished')
-
-
 def evaluated(workdir: pathlib.Path) -> dict[str, Any]:
   """The protocols under which a run was evaluated last, by anyone."""
   names = [n for n in (METRICS, VALIDATION) if (workdir / n).exists()]
   return {name: read_json(workdir / name)['protocol'] for name in names}
+
+
+def checkpoint_steps(workdir: pathlib.Path) -> list[int]:
+  """The complete checkpoints of a run; a name without a number is none."""
+  names = [path.name for path in (workdir / 'checkpoints').glob('*')]
+  return sorted(int(name) for name in names if name.isdigit())
+
+
+def state(config: ConfigDict, run: Run, out: pathlib.Path) -> str:
+  """How far a run is, in words, from its folder alone.
+
+  A run is FINISHED, or LOST for good, if the record that was written last says
+  that it was made with what is asked now; else something is left to do.
+  """
+  workdir = out / run.name
+  if not workdir.is_dir():
+    return 'not started'
+  now, step = asked(config, run), max(checkpoint_steps(workdir), default=0)
+  if step < run.num_steps:
+    lost = workdir / DIVERGED
+    if lost.exists() and read_json(lost)['asked']['flags'] == now['flags']:
+      return LOST
+    return f'update {step:,} of {run.num_steps:,}'
+  needed = (METRICS, PER_SCENE, VALIDATION, CURVE)
+  if run.trial is not None:
+    needed = (TRIAL,)
+  if not all((workdir / name).exists() for name in needed):
+    return 'trained, not evaluated'
+  record = read_json(workdir / needed[-1])
+  same = record['asked'] == now
+  if run.trial is None:  # and nobody has evaluated it otherwise since
+    same = same and record.get('evaluated') == evaluated(workdir)
+  return FINISHED if same else 'trained or evaluated with other settings'
 
 
 def record_divergence(config: ConfigDict, run: Run, out: pathlib.Path) -> None:
@@ -215,5 +204,5 @@ def record_divergence(config: ConfigDict, run: Run, out: pathlib.Path) -> None:
 
 
 def read_curve(workdir: pathlib.Path) -> dict[str, Any]:
-  """What `curve.write` wrote of a run."""
+  """What `scores.write_curve` wrote of a run."""
   return read_json(workdir / CURVE)

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from cgqn_jax.comparison import markdown
 from cgqn_jax.comparison import runs as runs_lib
 from cgqn_jax.comparison.runs import Run
-from cgqn_jax.evaluation import metrics
+from cgqn_jax.evaluation.metrics import best_of
 from cgqn_jax.files import read_json, write_json
 
 CHOSEN = 'chosen.json'  # of an experiment
@@ -24,21 +24,37 @@ CHOSEN = 'chosen.json'  # of an experiment
 def runs(
   config: ConfigDict, variances: Mapping[str, Sequence[float]]
 ) -> list[Run]:
-  """All trials of an experiment, in the order of their numbers.
+  """All trials of an experiment, numbered from 1 in this order.
 
   Args:
     config: of configs/*comparison.py; models[name].trials are overrides.
     variances: pixel_variance.values of each model's own config.
   """
+  runs_lib.check(config)
   names = runs_lib.compared(config)
-  counts = {name: len(config.models[name].trials) for name in names}
-  if len(set(counts.values())) > 1:
-    shown = ', '.join(f'{name} {count}' for name, count in counts.items())
+  tried = {name: config.models[name].trials for name in names}
+  _check(config, tried)
+  variance = config.final_variances[0] if config.final_variances else None
+  seed, num_steps = config.trials.seed, config.trials.num_steps
+  found = []
+  for trial in range(1, len(next(iter(tried.values()))) + 1):
+    for name, overrides in tried.items():
+      folder = f'trials/{name}-{trial}'
+      run = Run(name, variance, seed, folder, num_steps, trial)
+      flags = runs_lib.command(config, run, variances, overrides[trial - 1])
+      found.append(run._replace(flags=flags))
+  return found
+
+
+def _check(config: ConfigDict, tried: Mapping[str, Sequence[str]]) -> None:
+  """Raises a ValueError where the choice would not be fair, or possible."""
+  if len({len(trials) for trials in tried.values()}) > 1:
+    shown = ', '.join(f'{name} {len(its)}' for name, its in tried.items())
     raise ValueError(
       f'the numbers of trials differ, so the choice would not be fair: {shown}'
     )
   samples = runs_lib.on_validation(config)['num_samples']
-  known = [f'best_of_{n}' for n in metrics.best_of(samples)]
+  known = [f'best_of_{n}' for n in best_of(samples)]
   metric = config.trials.metric
   if metric.startswith('best_of_') and metric not in known:
     raise ValueError(
@@ -50,52 +66,30 @@ def runs(
       f'trials.seed is {config.trials.seed}, which is one of the runs that the '
       'choice is for'
     )
-  short = config.copy_and_resolve_references().unlock()
-  short.num_steps, short.curve.points = config.trials.num_steps, 1
-  variance = config.final_variances[0] if config.final_variances else None
-  found = []
-  for trial in range(counts[names[0]]):
-    for name in names:
-      overrides = config.models[name].trials[trial]
-      if variance is not None and 'pixel_variance' in overrides:
+  for name, trials in tried.items() if config.final_variances else ():
+    for overrides in trials:
+      if 'pixel_variance' in overrides:
         raise ValueError(
           f'trial {overrides!r} of {name} sets the pixel-variance, and so do '
           'final_variances'
         )
-      schedule = () if variance is None else (*variances[name][:-1], variance)
-      flags = runs_lib.command(
-        short, name, config.trials.seed, schedule, overrides
-      )
-      found.append(
-        Run(
-          len(found) + 1,
-          name,
-          variance,
-          config.trials.seed,
-          f'trials/{name}-{trial + 1}',
-          flags,
-          short.num_steps,
-          trial + 1,
-        )
-      )
-  return found
 
 
 def record(config: ConfigDict, run: Run, out: pathlib.Path) -> None:
   """Writes trial.json of a trial that is trained and evaluated."""
-  workdir = out / run.name
+  workdir, metric = out / run.name, config.trials.metric
   result = read_json(workdir / runs_lib.VALIDATION)
-  metrics, metric = result['metrics'], config.trials.metric
-  if metric not in metrics:
+  if metric not in result['metrics']:
     raise ValueError(
-      f'trials.metric is {metric!r}; {workdir} has {", ".join(metrics)}'
+      f'trials.metric is {metric!r}; {workdir} has '
+      f'{", ".join(result["metrics"])}'
     )
-  its = {
-    'score': metrics[metric],
+  trial = {
+    'score': result['metrics'][metric],
     'protocol': result['protocol'],
     'asked': runs_lib.asked(config, run),
   }
-  write_json(workdir / runs_lib.TRIAL, its)
+  write_json(workdir / runs_lib.TRIAL, trial)
 
 
 def choose(
@@ -109,23 +103,22 @@ def choose(
     ValueError: where a trial is missing, or all of a model diverged.
   """
   states = {run.name: runs_lib.state(config, run, out) for run in trials}
-  open_ = [n for n, its in states.items() if not its.finished | its.diverged]
-  if open_:
+  ends = (runs_lib.FINISHED, runs_lib.LOST)
+  unfinished = [name for name, state in states.items() if state not in ends]
+  if unfinished:
     raise ValueError(
-      f'{len(open_)} of {len(trials)} trials are not finished: '
-      f'{", ".join(open_)}; the choice waits for them'
+      f'{len(unfinished)} of {len(trials)} trials are not finished: '
+      f'{", ".join(unfinished)}; the choice waits for them'
     )
   models: dict[str, Any] = {}
   for run in trials:
-    its = {
-      'trial': run.trial,
-      'overrides': config.models[run.model].trials[run.trial - 1],
-      'score': None,
-    }
-    if not states[run.name].diverged:
-      path = out / run.name / runs_lib.TRIAL
-      its['score'] = read_json(path)['score']
-    models.setdefault(run.model, {'trials': []})['trials'].append(its)
+    score = None
+    if states[run.name] == runs_lib.FINISHED:
+      score = read_json(out / run.name / runs_lib.TRIAL)['score']
+    overrides = config.models[run.model].trials[run.trial - 1]
+    models.setdefault(run.model, {'trials': []})['trials'].append(
+      {'trial': run.trial, 'overrides': overrides, 'score': score}
+    )
   for name, entry in models.items():
     best = min(entry['trials'], key=_score)
     if best['score'] is None:
@@ -158,9 +151,8 @@ def read(config: ConfigDict, out: pathlib.Path) -> dict[str, Any] | None:
     return None
   chosen = read_json(path)
   for name in runs_lib.compared(config):
-    its = chosen['models'].get(name)
-    tried = [trial['overrides'] for trial in its['trials']] if its else []
-    if tried != list(config.models[name].trials):
+    trials = chosen['models'].get(name, {'trials': []})['trials']
+    if [its['overrides'] for its in trials] != list(config.models[name].trials):
       raise ValueError(
         f'{path} was not made with these trials of {name}; choose again with '
         '--tune, or take it away'
@@ -169,35 +161,34 @@ def read(config: ConfigDict, out: pathlib.Path) -> dict[str, Any] | None:
 
 
 def overrides(chosen: Mapping[str, Any] | None) -> dict[str, str]:
-  """Those of each model, as `runs.runs` takes them."""
+  """The chosen ones of each model, as `runs.runs` takes them."""
   models = chosen['models'] if chosen else {}
-  return {name: its['overrides'] for name, its in models.items()}
+  return {name: entry['overrides'] for name, entry in models.items()}
 
 
 def table(chosen: Mapping[str, Any]) -> str:
   """Every trial in Markdown; says which of each model was chosen."""
-  metric, its = chosen['metric'], chosen['validation']
-  scale, form = (1e3, '.3f') if metric.startswith('best_of') else (1.0, '.2f')
+  metric, spoken = chosen['metric'], chosen['metric'].replace('_', ' ')
+  if metric.startswith('best_of'):
+    head, scale, form = f'{spoken}, MSE x 1e-3', 1e3, '.3f'
+  else:
+    head, scale, form = f'{spoken}, nats', 1.0, '.2f'
   lines = []
   for name, entry in chosen['models'].items():
     for trial in entry['trials']:
-      score = trial['score']
+      overrides, score = trial['overrides'], trial['score']
       lines.append(
-        [
-          name,
-          f'{trial["trial"]}',
-          f'`{trial["overrides"]}`' if trial['overrides'] else "preset's own",
-          'diverged' if score is None else f'{score * scale:{form}}',
-          'yes' if trial['trial'] == entry['trial'] else '',
-        ]
+        {
+          'model': name,
+          'trial': f'{trial["trial"]}',
+          'settings': f'`{overrides}`' if overrides else "preset's own",
+          head: 'diverged' if score is None else f'{score * scale:{form}}',
+          'chosen': 'yes' if trial['trial'] == entry['trial'] else '',
+        }
       )
-  spoken = metric.replace('_', ' ')
-  spoken += ', MSE x 1e-3' if metric.startswith('best_of') else ', nats'
   notes = (
     f'Runs of {chosen["num_steps"]:,} updates, schedules shortened with them; '
-    f'the least {spoken}, on {its["num_scenes"]} validation scenes is chosen. '
-    'No test scene was looked at.'
+    f'the least {head}, on {chosen["validation"]["num_scenes"]} validation '
+    'scenes is chosen. No test scene was looked at.'
   )
-  heads = ['model', 'trial', 'settings', spoken, 'chosen']
-  title = '### Choice of settings'
-  return '\n\n'.join([title, markdown.table(heads, lines, 3), notes])
+  return markdown.section('Choice of settings', lines, 3, notes)

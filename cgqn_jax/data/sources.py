@@ -8,6 +8,8 @@ of it once the frames that a batch needs have been picked.
 from collections.abc import Callable, Mapping
 import pathlib
 import re
+import subprocess
+import sys
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -26,6 +28,7 @@ from cgqn_jax.data.gqn_records import GqnSource
 from cgqn_jax.simulators import dice, narratives
 from cgqn_jax.types import Array
 
+_BUILD = pathlib.Path(__file__).parents[2] / 'datasets' / 'build.py'
 SPLITS = ('train', 'validation', 'test')
 # Scenes of a simulated stream: as many ids as an int32 holds. Validation and
 # test stay the stored thousand, so that numbers compare.
@@ -79,6 +82,23 @@ def dataset_path(config: ConfigDict) -> pathlib.Path | None:
     versions, key=lambda p: tuple(map(int, p.name.split('.'))), default=None
   )
   return newest
+
+
+def build_missing(config: ConfigDict) -> None:
+  """Builds a TFDS dataset that is missing, in a process of its own."""
+  if config.data.source != 'tfds' or dataset_path(config):
+    return
+  name = dataset_config(config)
+  command = [sys.executable, str(_BUILD), config.dataset, f'--config={name}']
+  if config.data.data_dir:
+    command.append(f'--data_dir={config.data.data_dir}')
+  shown = ' '.join(['python', 'datasets/build.py', *command[2:]])
+  print(
+    f'dataset {config.dataset}/{name} is not built yet; building it now. '
+    f'Beforehand, in parallel: {shown} --workers=<cores>',
+    flush=True,
+  )
+  subprocess.run(command, check=True)
 
 
 class TfdsSource:

@@ -2,16 +2,15 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
 import jax
 import pytest
 
-from cgqn_jax.comparison import curve as curve_lib
-from cgqn_jax.comparison import results, runs, trials
-from cgqn_jax.data.sources import open_source
-from cgqn_jax.evaluation import videos as videos_lib
+from cgqn_jax import cli
+from cgqn_jax.comparison import results, runs, scores, trials
 from cgqn_jax.training.workdir import load
 from configs import comparison as videos
 from configs import dice_comparison
@@ -76,28 +75,53 @@ def test_mistakes(programs, tmp_path):
   assert list(tmp_path.iterdir()) == []
 
 
-def test_the_curve_ends_with_the_number_of_the_table(finished):
-  """Same scenes, draws and noise; checkpoints between the points are none."""
+def test_a_run_is_evaluated_as_asked(finished, tmp_path):
+  """Its curve ends with the number of the table: same scenes, draws, noise."""
+  workdir = tmp_path / 'run'
+  shutil.copytree(finished, workdir, ignore=shutil.ignore_patterns('eval'))
   table = {
-    'split': 'validation', 'num_scenes': 4, 'num_draws': 2, 'num_samples': 3,
-    'batch_size': 4, 'seed': 0,
+    'split': 'validation', 'step': 'latest', 'num_scenes': 4, 'num_draws': 2,
+    'num_samples': 3, 'batch_size': 4, 'seed': 0,
   }  # fmt: skip
-  asked = {'evaluation': table, 'curve': table}
-  curve = curve_lib.write(finished, asked, points=2)
-  # 4, 8 and 12 were saved.
+  asked = {'validation': table, 'evaluation': table}
+  asked['curve'] = table | {'points': 2}
+  scores.evaluate_run(workdir, asked)
+  curve = runs.read_curve(workdir)
+  # 4, 8 and 12 were saved; checkpoints between the points are none.
   assert [point['step'] for point in curve['points']] == [12]
-  model, params, config = load(finished, 12)
-  source = open_source(config, 'validation')
-  metrics = videos_lib.evaluate(
-    model, params, config, source, curve['protocol']
-  ).metrics
+  metrics = json.loads((workdir / runs.METRICS).read_text())['metrics']
   for name in ('negative_elbo', 'kl', 'best_of_3'):
     value = curve['points'][0][name]
     assert value == pytest.approx(metrics[name], rel=1e-5), name
+  _, params, _ = load(workdir, 12)
   count = sum(x.size for x in jax.tree.leaves(params))
   assert curve['parameters'] == count and curve['flops_per_update'] > 0
-  assert runs.read_curve(finished) == curve
-  (finished / runs.CURVE).unlink()
+  assert curve['asked'] == asked
+  assert curve['evaluated'] == runs.evaluated(workdir)
+  assert len(results.read_per_scene(workdir)['example_id']) == 4
+  assert (workdir / runs.VALIDATION).exists()
+
+
+@pytest.mark.parametrize(
+  ('error', 'code', 'text'),
+  [
+    # By which cluster jobs tell it from a mistake, or a machine that failed.
+    (
+      FloatingPointError('the loss was not finite'),
+      cli.DIVERGED,
+      'error: the loss was not finite\n',
+    ),
+    (KeyboardInterrupt(), 130, '\nstopped by Ctrl-C\n'),
+  ],
+)
+def test_ends_that_are_no_mistakes(error, code, text, capsys):
+  def program():
+    raise error
+
+  with pytest.raises(SystemExit) as stop:
+    cli._run(program, ['compare.py'])
+  assert stop.value.code == code
+  assert capsys.readouterr().err == text
 
 
 def test_trials_choose_and_the_runs_take_it(programs, tmp_path):
