@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from cgqn_jax.comparison import runs as runs_lib
+from cgqn_jax.comparison import trials
 from configs import dice
 
 VERSIONS = dict.fromkeys(('python', 'jax', 'flax', 'commit', 'device'), 'none')
@@ -89,6 +90,23 @@ def finish(
   ]
   text = ''.join(json.dumps(row) + '\n' for row in rows)
   (workdir / 'metrics.jsonl').write_text(text)
+
+
+def finish_trial(
+  config: ConfigDict, run: runs_lib.Run, out: pathlib.Path, score: float | None
+) -> None:
+  """A trial at its end; one without a score diverged."""
+  workdir = out / run.name
+  if score is None:
+    workdir.mkdir(parents=True)
+    runs_lib.record_divergence(config, run, out)
+    return
+  (workdir / 'checkpoints' / str(run.num_steps)).mkdir(parents=True)
+  result = {'metrics': {'best_of_30': score}, 'protocol': {'split': '...'}}
+  (workdir / runs_lib.VALIDATION).parent.mkdir()
+  (workdir / runs_lib.VALIDATION).write_text(json.dumps(result))
+  assert runs_lib.state(config, run, out) == 'trained, not evaluated'
+  trials.record(config, run, out)
 
 
 def experiment(

@@ -172,21 +172,12 @@ def test_trials_are_short_and_differ_in_their_overrides(videos):
 
 
 def tried(config, out, scores):
-  """All trials at their ends, with these scores; None of one that diverged."""
+  """All trials at their ends, with these scores."""
   found = runs_of(config, trials.runs)
   for run, score in zip(found, scores, strict=True):
-    workdir = out / run.name
-    if score is None:
-      workdir.mkdir(parents=True)
-      runs_lib.record_divergence(config, run, out)
-      continue
-    (workdir / 'checkpoints' / str(run.num_steps)).mkdir(parents=True)
-    (workdir / 'validation').mkdir()
-    result = {'metrics': {'best_of_30': score}, 'protocol': {'split': '...'}}
-    (workdir / runs_lib.VALIDATION).write_text(json.dumps(result))
-    assert runs_lib.state(config, run, out) == 'trained, not evaluated'
-    trials.record(config, run, out)
-    assert runs_lib.state(config, run, out) == runs_lib.FINISHED
+    comparison_files.finish_trial(config, run, out, score)
+    ends = runs_lib.LOST if score is None else runs_lib.FINISHED
+    assert runs_lib.state(config, run, out) == ends
   return found
 
 

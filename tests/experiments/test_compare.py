@@ -133,13 +133,8 @@ def test_trials_choose_and_the_runs_take_it(programs, tmp_path):
   (early,) = programs([[*command, '--tune', '--summary']])
   assert early.code == 1 and '18 of 18 trials are not finished' in early.err
   for run in found:
-    workdir = tmp_path / run.name
-    (workdir / 'checkpoints' / '1000').mkdir(parents=True)
-    (workdir / 'validation').mkdir()
     score = 0.01 - 1e-3 * (run.trial == 2)
-    result = {'metrics': {'best_of_30': score}, 'protocol': {}}
-    (workdir / runs.VALIDATION).write_text(json.dumps(result))
-    trials.record(config, run, tmp_path)
+    comparison_files.finish_trial(config, run, tmp_path, score)
   listed, tuned, plain = programs(
     [[*command, '--tune', '--list'], [*command, '--tune'], [*command, '--list']]
   )
