@@ -11,16 +11,8 @@ with `tfds.builder_from_directory(path).as_data_source('train')`.
 The second draws some examples as one picture; nothing need be built for it.
 
 A dataset is a folder datasets/<name> with <name>_dataset_builder.py in it. Its
-class `Builder` is a `tfds.core.ShardBasedBuilder` with BUILDER_CONFIGS that,
-beyond what TFDS asks for, has:
-
-  builder.shards() -> {split: [the ids of a shard, ...]}, each a range
-  builder.examples(split, ids) -> iterator of the examples, in order
-  builder.preview(path), which draws the picture
-  builder.builder_config.bytes_per_example and .examples_per_second: measured,
-    on disk and on one core; the estimate before a build comes from them
-  builder.fetch(), only if something is downloaded: has it at hand, or says in
-    a ValueError of one line what is wrong. It comes before all else.
+class `Builder` is a `shards.ShardedBuilder` with BUILDER_CONFIGS, each a
+`shards.Config`; the estimate before a build comes from what they cost.
 """
 
 from collections.abc import Iterator
@@ -39,6 +31,7 @@ import threading
 
 from absl import app, flags, logging
 import shards as shards_lib
+from shards import BuildError, Shard, ShardedBuilder
 import tensorflow_datasets as tfds
 import tqdm
 
@@ -79,7 +72,7 @@ def build(
     _check(builder, final, 'add --overwrite to build it anew')
     print(f'already built: {final}')
     return final
-  shards_lib.fetch(builder)
+  builder.fetch()
   work = final.with_name(f'{final.name}.incomplete')
   work.mkdir(parents=True, exist_ok=True)
   with _locked(work):
@@ -103,19 +96,17 @@ def build(
 
 
 def _check(
-  builder: shards_lib.Builder, directory: pathlib.Path, remedy: str
+  builder: ShardedBuilder, directory: pathlib.Path, remedy: str
 ) -> None:
   """Raises BuildError unless every shard in `directory` is whole."""
   shards = shards_lib.expected(builder, directory)
   for problem in filter(None, map(shards_lib.damage, shards)):
-    raise shards_lib.BuildError(
-      f'{directory} is not whole: {problem}; {remedy}'
-    )
+    raise BuildError(f'{directory} is not whole: {problem}; {remedy}')
 
 
 def _announce(
-  builder: shards_lib.Builder,
-  todo: list[shards_lib.Shard],
+  builder: ShardedBuilder,
+  todo: list[Shard],
   num_shards: int,
   workers: int,
   directory: pathlib.Path,
@@ -135,16 +126,16 @@ def _announce(
     print(f'continuing: {num_shards - len(todo)} of {num_shards} shards exist')
   sys.stdout.flush()
   if size * 1.1 > free:
-    raise shards_lib.BuildError(
+    raise BuildError(
       f'the disk is too small: {size} are to be written to {directory} and '
       f'only {free} are free; free some, or give another --data_dir'
     )
 
 
 def _make(
-  builder: shards_lib.Builder,
-  shards: list[shards_lib.Shard],
-  todo: list[shards_lib.Shard],
+  builder: ShardedBuilder,
+  shards: list[Shard],
+  todo: list[Shard],
   workers: int,
   data_dir: str | None,
 ) -> None:
@@ -171,7 +162,7 @@ def _make(
         worker.kill()  # a shard in the making is made again
       raise
     except process.BrokenProcessPool:
-      raise shards_lib.BuildError(
+      raise BuildError(
         'a worker was killed, perhaps for want of memory; the same command '
         'continues, with fewer --workers if need be'
       ) from None
@@ -200,7 +191,7 @@ def _locked(directory: pathlib.Path) -> Iterator[None]:
     try:
       fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-      raise shards_lib.BuildError(
+      raise BuildError(
         f'another build is at work in {directory}; wait for it or stop it'
       ) from None
     yield
@@ -223,7 +214,7 @@ def main(argv: list[str]) -> None:
       builder = shards_lib.load(words[1], config, data_dir)
       default = f'{builder.name}_{builder.builder_config.name}.png'
       path = pathlib.Path(_OUT.value or default)
-      shards_lib.fetch(builder)
+      builder.fetch()
       builder.preview(path)
       print(f'drawn: {path.resolve()}')
     elif len(words) == 1:
@@ -235,11 +226,11 @@ def main(argv: list[str]) -> None:
         overwrite=_OVERWRITE.value,
       )
     else:
-      raise shards_lib.BuildError(
+      raise BuildError(
         'give [preview] and one dataset, as in the two commands that --help '
         f'shows; got {words}'
       )
-  except shards_lib.BuildError as error:
+  except BuildError as error:
     sys.exit(f'build.py: {error}')
   except KeyboardInterrupt:
     sys.exit('build.py: stopped; the same command continues')

@@ -1,15 +1,19 @@
-"""The shards of a dataset: their names, making one, and telling if it is whole.
+"""Datasets in shards: what their builders share, and the files of a shard.
 
 Everything here keeps to the layout that TFDS itself gives a dataset, so that
 `tfds.builder_from_directory` reads the result; see build.py.
 """
 
+import abc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
 import functools
 import json
 import os
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import example_serializer, file_adapters
 from tensorflow_datasets.core import splits as splits_lib
@@ -18,11 +22,108 @@ from tensorflow_datasets.core import writer as writer_lib
 _HERE = pathlib.Path(__file__).resolve().parent
 _FORMAT = file_adapters.FileFormat.ARRAY_RECORD
 
-Builder = tfds.core.ShardBasedBuilder
-
 
 class BuildError(ValueError):
   """What a user can mend; shown as one line."""
+
+
+@dataclasses.dataclass
+class Config(tfds.core.BuilderConfig):
+  """One variant of a dataset.
+
+  frame_size: H = W.
+  num_examples: of each split.
+  bytes_per_example: on disk; measured.
+  examples_per_second: on one core of a busy server; measured.
+  """
+
+  frame_size: int = 64
+  num_examples: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  bytes_per_example: int = 0
+  examples_per_second: float = 0.0
+
+
+class ShardedBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
+  """A TFDS dataset of simulated examples, readable without TensorFlow.
+
+  A dataset has `fields`, `make`, `preview` and, if it downloads, `fetch`.
+  """
+
+  VERSION = tfds.core.Version('1.0.0')
+  RELEASE_NOTES = {'1.0.0': 'Initial release.'}
+  SHARD = 500  # examples; TFDS holds a shard in memory while it writes it
+  CHUNK = 1  # examples made in one call
+
+  def __init__(self, *, file_format: str | None = None, **kwargs: Any):
+    # TFDS's own default can be read neither without TensorFlow nor at random.
+    super().__init__(file_format=file_format or _FORMAT.value, **kwargs)
+
+  @abc.abstractmethod
+  def fields(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """The shape and dtype of each field of an example, but for its id."""
+
+  @abc.abstractmethod
+  def make(self, split: str, ids: Sequence[int]) -> dict[str, np.ndarray]:
+    """The fields of these examples, each [B, ...]."""
+
+  @abc.abstractmethod
+  def preview(self, path: os.PathLike[str]) -> None:
+    """Draws some training examples as one picture."""
+
+  def fetch(
+    self, dl_manager: tfds.download.DownloadManager | None = None
+  ) -> None:
+    """Downloads what is needed; BuildError says why it cannot be had."""
+
+  def shards(self) -> dict[str, list[range]]:
+    """The example ids in every shard of every split."""
+    return {
+      split: [
+        range(first, min(first + self.SHARD, count))
+        for first in range(0, count, self.SHARD)
+      ]
+      for split, count in self.builder_config.num_examples.items()
+    }
+
+  def examples(
+    self, split: str, ids: Sequence[int]
+  ) -> Iterator[dict[str, np.ndarray]]:
+    """The examples with the given ids, in order."""
+    self.fetch()
+    for first in range(0, len(ids), self.CHUNK):
+      chunk = ids[first : first + self.CHUNK]
+      # Filled up, so that the renderer is compiled for one shape only.
+      filled = [*chunk, *[chunk[-1]] * (self.CHUNK - len(chunk))]
+      arrays = self.make(split, filled)
+      for i, example_id in enumerate(chunk):
+        example = {name: array[i] for name, array in arrays.items()}
+        yield example | {'example_id': np.int64(example_id)}
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    features = {
+      # As bytes: written and read many times faster than TFDS's default.
+      name: tfds.features.Tensor(shape=shape, dtype=dtype, encoding='bytes')
+      for name, (shape, dtype) in self.fields().items()
+    }
+    features['example_id'] = tfds.features.Scalar(np.int64)
+    return self.dataset_info_from_configs(
+      features=tfds.features.FeaturesDict(features)
+    )
+
+  def _shard_iterators_per_split(
+    self, dl_manager: tfds.download.DownloadManager
+  ) -> dict[str, list[Callable[[], Iterator[tuple[int, Any]]]]]:
+    self.fetch(dl_manager)
+    return {
+      split: [functools.partial(self.with_keys, split, ids) for ids in shards]
+      for split, shards in self.shards().items()
+    }
+
+  def with_keys(
+    self, split: str, ids: Sequence[int]
+  ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """The same, each after its id, which is its key."""
+    return zip(ids, self.examples(split, ids), strict=True)
 
 
 class Shard(NamedTuple):
@@ -34,7 +135,9 @@ class Shard(NamedTuple):
 
 
 @functools.cache
-def load(dataset: str, config: str | None, data_dir: str | None) -> Builder:
+def load(
+  dataset: str, config: str | None, data_dir: str | None
+) -> ShardedBuilder:
   """The builder in datasets/<dataset>; BuildError names those that exist."""
   names = sorted(
     path.parent.name
@@ -59,23 +162,11 @@ def load(dataset: str, config: str | None, data_dir: str | None) -> Builder:
       f'{dataset} has no config {config!r}; there are: '
       + ', '.join(builder_cls.builder_configs)
     )
-  return builder_cls(
-    config=config, data_dir=data_dir, file_format=_FORMAT.value
-  )
-
-
-def fetch(builder: Builder) -> None:
-  """Has a builder download what it needs, if it needs anything."""
-  if not hasattr(builder, 'fetch'):
-    return
-  try:
-    builder.fetch()
-  except ValueError as error:
-    raise BuildError(str(error)) from error
+  return builder_cls(config=config, data_dir=data_dir)
 
 
 def filename_template(
-  builder: Builder, split: str, directory: pathlib.Path
+  builder: ShardedBuilder, split: str, directory: pathlib.Path
 ) -> tfds.core.ShardedFileTemplate:
   """TFDS's template for the file names of a split."""
   return tfds.core.ShardedFileTemplate(
@@ -86,7 +177,7 @@ def filename_template(
   )
 
 
-def expected(builder: Builder, directory: pathlib.Path) -> list[Shard]:
+def expected(builder: ShardedBuilder, directory: pathlib.Path) -> list[Shard]:
   """Every shard the dataset has, named as TFDS names it."""
   shards = []
   for split, ids_per_shard in builder.shards().items():
@@ -128,8 +219,7 @@ def write(dataset: str, config: str, data_dir: str | None, shard: Shard) -> int:
     writer_lib.ExampleWriter(_FORMAT),
   )
   part = shard.path.with_name(f'{shard.path.name}.{os.getpid()}.part')
-  examples = builder.examples(shard.split, shard.ids)
-  writer.write(zip(shard.ids, examples, strict=True), path=part)
+  writer.write(builder.with_keys(shard.split, shard.ids), path=part)
   problem = damage(shard._replace(path=part))
   if problem:
     raise BuildError(f'could not write: {problem}; is the disk full?')
@@ -139,7 +229,7 @@ def write(dataset: str, config: str, data_dir: str | None, shard: Shard) -> int:
   return len(shard.ids)
 
 
-def write_info(builder: Builder, directory: pathlib.Path) -> None:
+def write_info(builder: ShardedBuilder, directory: pathlib.Path) -> None:
   """Has TFDS describe the finished shards that lie in `directory`."""
   shards = expected(builder, directory)
   splits = []

@@ -31,7 +31,10 @@ class Example(NamedTuple):
 
 
 class Source(Protocol):
-  """Random access to the scenes of one split."""
+  """Random access to the scenes of one split.
+
+  It knows nothing of context or target.
+  """
 
   split: str
 
@@ -40,7 +43,12 @@ class Source(Protocol):
   def __getitem__(self, index: int) -> Example: ...
 
   def to_frames(self, shown: Any, fixed: Any) -> Array:
-    """Batched rows [B, N, ...] -> uint8 frames [B, N, H, W, 3]."""
+    """Batched rows [B, N, ...] -> uint8 frames [B, N, H, W, 3].
+
+    What is stored as frames is one already; a simulator draws them.
+    """
+    del fixed
+    return shown
 
 
 def timestamps(num_frames: int) -> np.ndarray:

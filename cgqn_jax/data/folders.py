@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import contextlib
 import csv
 import pathlib
-from typing import Any
 import zipfile
 import zlib
 
@@ -16,8 +15,7 @@ import numpy as np
 from PIL import Image
 
 from cgqn_jax.data import examples
-from cgqn_jax.data.examples import Example
-from cgqn_jax.types import Array
+from cgqn_jax.data.examples import Example, Source
 
 POSES = 'poses.csv'
 _COLUMNS = ['image', 'x', 'y', 'z', 'yaw', 'pitch']
@@ -25,7 +23,7 @@ _IMAGES = ('.png', '.jpg', '.jpeg')
 _POSE, _CAMERA = 5, 7  # numbers of a pose, and of the view made of it
 
 
-class FolderSource:
+class FolderSource(Source):
   """Your own scenes: <path>/<split>/<scene>.npz or .../<scene>/*.png.
 
   An NPZ holds `frames` [N, H, W, 3] uint8 and, optionally, `views` [N, V]
@@ -81,10 +79,6 @@ class FolderSource:
       views = examples.cameras(views)
     examples.check_views(self._config, views, path)
     return Example(frames, (), views.astype(np.float32), index)
-
-  def to_frames(self, shown: Any, fixed: Any) -> Array:
-    del fixed
-    return shown
 
 
 def read_npz(

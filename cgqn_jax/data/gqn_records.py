@@ -11,7 +11,6 @@ import functools
 import io
 import os
 import pathlib
-from typing import Any
 
 from google.protobuf import message
 import google_crc32c
@@ -20,8 +19,13 @@ import numpy as np
 from PIL import Image
 from tensorflow_datasets.proto import tf_example_generated_pb2 as protos
 
-from cgqn_jax.data.examples import Example, cameras, check_frames, check_views
-from cgqn_jax.types import Array
+from cgqn_jax.data.examples import (
+  Example,
+  Source,
+  cameras,
+  check_frames,
+  check_views,
+)
 
 # Scenes at the end of train that are held out for validation, if that is no
 # more than a tenth of them: the release has only train and test.
@@ -30,7 +34,7 @@ _POSE = 5  # x, y, z, yaw, pitch
 _HEADER, _FOOTER = 12, 4  # bytes before and after a record's data
 
 
-class GqnSource:
+class GqnSource(Source):
   """The scenes of <data.path>/train and <data.path>/test, any *.tfrecord.
 
   The split validation is the last 1,000 scenes of train in the order of file
@@ -59,11 +63,10 @@ class GqnSource:
     self._ends = np.cumsum([len(o) for o in self._offsets], dtype=int)
     count = int(self._ends[-1]) if self._files else 0
     held_out = 0 if name == 'test' else min(HELD_OUT, -(-count // 10))
-    self._first = count - held_out if split == 'validation' else 0
-    self._length = held_out or count
-    if split == 'train':
-      self._length = count - held_out
-    if not self._length:
+    self._scenes = range(count - held_out)
+    if split == 'validation':
+      self._scenes = range(count - held_out, count)
+    if not self._scenes:
       raise ValueError(
         f'{folder} holds no scene for {split}: {count} scenes in '
         f'{len(self._files)} *.tfrecord files, {held_out} of them held out '
@@ -72,10 +75,10 @@ class GqnSource:
     self[0]
 
   def __len__(self) -> int:
-    return self._length
+    return len(self._scenes)
 
   def __getitem__(self, index: int) -> Example:
-    scene = self._first + index
+    scene = self._scenes[index]
     file = int(np.searchsorted(self._ends, scene, side='right'))
     record = scene - int(self._ends[file]) + len(self._offsets[file])
     where = f'{self._files[file]}: record {record}'
@@ -97,10 +100,6 @@ class GqnSource:
     check_frames(self._config, frames.shape, where)
     check_views(self._config, views, where)
     return Example(frames, (), views, index)
-
-  def to_frames(self, shown: Any, fixed: Any) -> Array:
-    del fixed
-    return shown
 
 
 def resize(frame: np.ndarray, size: int) -> np.ndarray:
@@ -167,27 +166,24 @@ def record_offsets(path: pathlib.Path) -> np.ndarray:
 @functools.cache
 def _offsets(path: pathlib.Path, size: int, changed: int) -> np.ndarray:
   del changed
-  found, headers = [], []
-  position = 0
+  offsets, position = [], 0
   with path.open('rb', buffering=0) as file:
     while position < size:
-      found.append(position)
       header = os.pread(file.fileno(), _HEADER, position)
-      headers.append(header)
+      whole = len(header) == _HEADER
+      if whole and header[8:] != _checksum(header[:8]):
+        raise ValueError(
+          f'{path}: record {len(offsets)} is corrupt (its length); copy the '
+          'file again'
+        )
+      offsets.append(position)
       length = int.from_bytes(header[:8], 'little')
       position += _HEADER + length + _FOOTER
-  if headers and len(headers[-1]) < _HEADER:
-    headers.pop()
-  for record, header in enumerate(headers):
-    if header[8:] != _checksum(header[:8]):
-      raise ValueError(
-        f'{path}: record {record} is corrupt (its length); copy the file again'
-      )
   if position != size:
     raise ValueError(
-      f'{path}: record {len(found) - 1} is cut off; copy the file again'
+      f'{path}: record {len(offsets) - 1} is cut off; copy the file again'
     )
-  return np.array(found, np.int64)
+  return np.array(offsets, np.int64)
 
 
 def read_record(path: pathlib.Path, offset: int, where: str) -> bytes:

@@ -174,78 +174,36 @@ def _all_others(config: ConfigDict, example: Example) -> Views:
 def _a_side(
   config: ConfigDict, example: Example, rng: np.random.Generator
 ) -> Views:
-  data = config.data
-  return side_for_training(
-    example.face_pixels,
-    data.frame_size,
-    rng,
-    (data.min_context, data.max_context),
-    data.num_targets,
-  )
-
-
-def _the_side(config: ConfigDict, example: Example) -> Views:
-  return side_for_tables(
-    example.face_pixels, config.data.frame_size, example.example_id
-  )
-
-
-def shows(face_pixels: np.ndarray, frame_size: int) -> np.ndarray:
-  """Which views [N, 4] show a side well, from face_pixels [N, 6]."""
-  return face_pixels[:, :SIDES] >= _SHOWN * (frame_size / 64) ** 2
-
-
-def side_for_training(
-  face_pixels: np.ndarray,
-  frame_size: int,
-  rng: np.random.Generator,
-  context: tuple[int, int],
-  max_targets: int,
-) -> Views:
   """A random side, contexts that never show it, a first target that does.
 
-  Args:
-    face_pixels: [N, 6] pixels of each face in each view.
-    frame_size: of these views.
-    rng: all randomness comes from here.
-    context: least and greatest number of context views.
-    max_targets: U{1..this} targets; those after the first are any views.
-
-  Raises:
-    ValueError: if no side of the scene can be hidden so.
+  Of 1 to data.num_targets targets, those after the first are any views.
   """
-  shown, absent = shows(face_pixels, frame_size), face_pixels[:, :SIDES] == 0
-  least, greatest = context
-  possible = shown.any(0) & (absent.sum(0) >= least)
-  side = int(rng.choice(_hideable(possible)))
+  shown, absent = _sides(config, example)
+  least, most = config.data.min_context, config.data.max_context
+  side = _hidden(rng, shown.any(0) & (absent.sum(0) >= least))
   unseen = rng.permutation(np.flatnonzero(absent[:, side]))
-  size = rng.integers(least, min(greatest, len(unseen)) + 1)
+  size = rng.integers(least, min(most, len(unseen)) + 1)
   first = rng.choice(np.flatnonzero(shown[:, side]))
-  others = np.setdiff1d(np.arange(len(face_pixels)), [first])
-  count = rng.integers(max_targets)
+  others = np.setdiff1d(np.arange(len(shown)), [first])
+  count = rng.integers(config.data.num_targets)
   targets = np.append(first, rng.permutation(others)[:count])
   return Views(unseen[:size], targets, side)
 
 
-def side_for_tables(
-  face_pixels: np.ndarray, frame_size: int, example_id: int
-) -> Views:
-  """The same views of this example in every run.
+def _the_side(config: ConfigDict, example: Example) -> Views:
+  """A side that follows from the example alone, as its views do.
 
   The context shows each of the other three sides in one of its five views at
   least; the three targets all show the hidden one.
-
-  Raises:
-    ValueError: if no side of the scene can be hidden so.
   """
-  rng = np.random.default_rng(example_id)
-  shown, absent = shows(face_pixels, frame_size), face_pixels[:, :SIDES] == 0
+  rng = np.random.default_rng(example.example_id)
+  shown, absent = _sides(config, example)
   possible = shown.sum(0) >= TEST_TARGETS
   possible &= absent.sum(0) >= TEST_CONTEXT
   for side in range(SIDES):
     seen = shown[absent[:, side]].any(0)
     possible[side] &= np.delete(seen, side).all()
-  side = int(rng.choice(_hideable(possible)))
+  side = _hidden(rng, possible)
   unseen = rng.permutation(np.flatnonzero(absent[:, side]))
   # The first view that shows it well, for each of the others.
   needed = {
@@ -259,13 +217,22 @@ def side_for_tables(
   return Views(np.array(context, int), targets, side)
 
 
-def _hideable(possible: np.ndarray) -> np.ndarray:
+def _sides(
+  config: ConfigDict, example: Example
+) -> tuple[np.ndarray, np.ndarray]:
+  """Which views show a side well, and which nothing of it: [N, 4] each."""
+  pixels = example.face_pixels[:, :SIDES]
+  return pixels >= _SHOWN * (config.data.frame_size / 64) ** 2, pixels == 0
+
+
+def _hidden(rng: np.random.Generator, possible: np.ndarray) -> int:
+  """One of the possible sides; ValueError where there is none."""
   if not possible.any():
     raise ValueError(
       'no side of the cube in this scene can be hidden: the views must show '
       'one that enough others do not'
     )
-  return np.flatnonzero(possible)
+  return int(rng.choice(np.flatnonzero(possible)))
 
 
 PROTOCOLS = {

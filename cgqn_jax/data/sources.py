@@ -1,11 +1,6 @@
-"""Where scenes come from: a prepared dataset, a simulator, files of others.
+"""Where scenes come from: a prepared dataset, a simulator, files of others."""
 
-A source is random-access and knows nothing of context or target. Its element
-is a `Example`: what is shown frame by frame, and how `to_frames` makes pixels
-of it once the frames that a batch needs have been picked.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 import pathlib
 import re
 import subprocess
@@ -37,29 +32,24 @@ STREAM = {'train': 2**31 - 1, 'validation': 1000, 'test': 1000}
 
 def open_source(config: ConfigDict, split: str) -> Source:
   """The source that config.data names; ValueError says what is wrong."""
-  makers: dict[str, Callable[[ConfigDict, str], Source]] = {
+  simulators = {'narratives': NarrativeStream, 'dice': DiceStream}
+  makers = {
     'tfds': TfdsSource,
-    'simulator': _simulator,
+    'simulator': simulators.get(config.dataset),
     'folder': FolderSource,
     'gqn': GqnSource,
   }
-  if config.data.source not in makers:
+  name = config.data.source
+  if name not in makers:
     raise ValueError(
-      f'data.source is {config.data.source!r}; it must be one of '
-      f'{", ".join(makers)}'
+      f'data.source is {name!r}; it must be one of {", ".join(makers)}'
     )
-  return makers[config.data.source](config, split)
-
-
-def _simulator(config: ConfigDict, split: str) -> Source:
-  """The stream of the simulator that config.dataset names."""
-  makers = {'narratives': NarrativeStream, 'dice': DiceStream}
-  if config.dataset not in makers:
+  if makers[name] is None:
     raise ValueError(
       f"data.source is 'simulator', and dataset {config.dataset!r} has none; "
-      f'the simulators are {", ".join(makers)}'
+      f'the simulators are {", ".join(simulators)}'
     )
-  return makers[config.dataset](config, split)
+  return makers[name](config, split)
 
 
 def dataset_config(config: ConfigDict) -> str:
@@ -75,13 +65,12 @@ def dataset_path(config: ConfigDict) -> pathlib.Path | None:
   folder = root.expanduser() / config.dataset / dataset_config(config)
   versions = [
     path
-    for path in (folder.iterdir() if folder.is_dir() else ())
+    for path in folder.glob('*')
     if re.fullmatch(r'\d+\.\d+\.\d+', path.name)
   ]
-  newest = max(
+  return max(
     versions, key=lambda p: tuple(map(int, p.name.split('.'))), default=None
   )
-  return newest
 
 
 def build_missing(config: ConfigDict) -> None:
@@ -101,7 +90,7 @@ def build_missing(config: ConfigDict) -> None:
   subprocess.run(command, check=True)
 
 
-class TfdsSource:
+class TfdsSource(Source):
   """A split of a dataset that `datasets/build.py` has prepared."""
 
   def __init__(self, config: ConfigDict, split: str):
@@ -143,10 +132,6 @@ class TfdsSource:
     pixels = record.get('face_pixels')
     return Example(record['frames'], (), _views(record), example_id, pixels)
 
-  def to_frames(self, shown: Any, fixed: Any) -> Array:
-    del fixed
-    return shown
-
 
 def _views(record: Mapping[str, np.ndarray]) -> np.ndarray:
   """A record's cameras; a video has none and is seen by time."""
@@ -155,24 +140,31 @@ def _views(record: Mapping[str, np.ndarray]) -> np.ndarray:
   return timestamps(len(record['frames']))
 
 
-class NarrativeStream:
-  """The same videos, sampled by id and drawn on the device."""
+class _Stream(Source):
+  """Scenes of a simulator; `known` are the names that data.config may have."""
 
-  def __init__(self, config: ConfigDict, split: str):
-    self._name, self.split = config.data.config, split
+  def __init__(self, config: ConfigDict, split: str, known: Iterable[str]):
+    self.split, self._name = split, config.data.config
     self._frame_size = config.data.frame_size
     self._length = 256 if config.data.tiny else STREAM[split]
-    if self._name not in narratives.NARRATIVES:
+    if self._name not in known:
       raise ValueError(
-        f'data.config is {self._name!r}; the simulated narratives are '
-        f'{", ".join(narratives.NARRATIVES)}'
+        f'data.config is {self._name!r}; the simulated {config.dataset} are '
+        f'{", ".join(known)}'
       )
-    frames = narratives.NARRATIVES[self._name].num_frames
-    size = self._frame_size
-    check_frames(config, (frames, size, size, 3), self._name)
 
   def __len__(self) -> int:
     return self._length
+
+
+class NarrativeStream(_Stream):
+  """The same videos, sampled by id and drawn on the device."""
+
+  def __init__(self, config: ConfigDict, split: str):
+    super().__init__(config, split, narratives.NARRATIVES)
+    frames = narratives.NARRATIVES[self._name].num_frames
+    size = self._frame_size
+    check_frames(config, (frames, size, size, 3), self._name)
 
   def __getitem__(self, index: int) -> Example:
     story = narratives.sample(self._name, self.split, index)
@@ -192,25 +184,16 @@ def supersampling(config: ConfigDict) -> int:
   return 4 if fine else 2
 
 
-class DiceStream:
+class DiceStream(_Stream):
   """The same rooms; only the views that a batch needs are drawn."""
 
   def __init__(self, config: ConfigDict, split: str):
-    self.split, self._frame_size = split, config.data.frame_size
-    self._length = 256 if config.data.tiny else STREAM[split]
-    if config.data.config not in dice.STYLES:
-      raise ValueError(
-        f'data.config is {config.data.config!r}; the simulated dice are '
-        f'{", ".join(dice.STYLES)}'
-      )
-    self._style = dice.STYLES[config.data.config]
+    super().__init__(config, split, dice.STYLES)
+    self._style = dice.STYLES[self._name]
     self._supersampling = supersampling(config)
     size = self._frame_size
     check_frames(config, (dice.NUM_VIEWS, size, size, 3), 'dice')
     check_views(config, self[0].views, 'dice')
-
-  def __len__(self) -> int:
-    return self._length
 
   def __getitem__(self, index: int) -> Example:
     room = dice.sample(self.split, index, style=self._style)

@@ -44,6 +44,7 @@ entry. The order of the draws, which must never change:
 """
 
 from collections.abc import Sequence
+import operator
 
 import numpy as np
 
@@ -58,10 +59,20 @@ class Draws:
   Args:
     stream: the simulator's number, 0 to 15.
     split: one of `SPLITS`.
-    example_id: 0 or more, below 2**64.
+    example_id: 0 or more, below 2**63; it may lie past the stored data set.
+
+  Raises:
+    ValueError: if the split or the id is not one of these.
   """
 
   def __init__(self, stream: int, split: str, example_id: int):
+    if split not in SPLITS:
+      raise ValueError(f'split is {split!r}; it must be one of {SPLITS}.')
+    example_id = operator.index(example_id)
+    if not 0 <= example_id < 2**63:
+      raise ValueError(
+        f'example_id is {example_id}; it must be 0 to 2**63 - 1.'
+      )
     key = np.array([SEED, 16 * stream + SPLITS.index(split)], np.uint64)
     counter = np.array([0, 0, 0, example_id], np.uint64)
     self._philox = np.random.Philox(key=key, counter=counter)

@@ -5,14 +5,14 @@ TensorFlow is installed, with `tfds build datasets/dice --config=default
 --file_format=array_record`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 import dataclasses
-import functools
 import gzip
 import os
 from typing import Any, NamedTuple
 
 import numpy as np
+import shards
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import download_manager
 
@@ -25,23 +25,16 @@ _FILES = ('train-images-idx3-ubyte.gz', 'train-labels-idx1-ubyte.gz')
 _SPLITS = {'train': 98_000, 'validation': 1_000, 'test': 1_000}
 _SMALL_SPLITS = {'train': 20_000, 'validation': 1_000, 'test': 1_000}
 _TINY_SPLITS = {'train': 64, 'validation': 16, 'test': 16}
-_SHARD = 500  # examples; TFDS holds a shard in memory while it writes it
 # Of a room, as they are; the maps of the textures are made again from the id.
 _FIELDS = ('cameras', 'cube', 'light', 'colors', 'texture')
-_CHUNK = 8  # examples rendered in one call
 
 
 @dataclasses.dataclass
-class DiceConfig(tfds.core.BuilderConfig):
+class DiceConfig(shards.Config):
   """Dice at one frame size, of one style."""
 
-  frame_size: int = 64
   supersampling: int = 4
   style: dice.Style | None = None  # None: with all digits of MNIST's training
-  num_examples: Mapping[str, int] = dataclasses.field(default_factory=dict)
-  # Measured: on disk, and on one core of a busy server.
-  bytes_per_example: int = 0
-  examples_per_second: float = 0.0
 
 
 def _configs() -> list[DiceConfig]:
@@ -83,46 +76,32 @@ class Digits(NamedTuple):
   classes: np.ndarray
 
 
-class Builder(tfds.core.ShardBasedBuilder):
-  """Dice as a TFDS dataset, readable without TensorFlow."""
+class Builder(shards.ShardedBuilder):
+  """Dice as a TFDS dataset."""
 
-  VERSION = tfds.core.Version('1.0.0')
-  RELEASE_NOTES = {'1.0.0': 'Initial release.'}
   BUILDER_CONFIGS = _configs()
+  CHUNK = 8
+  _digits: Digits | None = None
 
-  def __init__(self, *, file_format: str | None = None, **kwargs: Any):
-    # TFDS's own default can be read neither without TensorFlow nor at random.
-    super().__init__(file_format=file_format or 'array_record', **kwargs)
-    self._digits: Digits | None = None
-
-  def _info(self) -> tfds.core.DatasetInfo:
-    config = self.builder_config
+  def fields(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """The views, what each shows of the die, and what made them."""
     room = dice.sample('train', 0)
-    frame = (config.frame_size, config.frame_size, 3)
-    num_faces = len(dice.FACES)
-
-    def tensor(shape: tuple[int, ...], dtype: Any) -> tfds.features.Tensor:
-      # As bytes: written and read many times faster than TFDS's default.
-      return tfds.features.Tensor(shape=shape, dtype=dtype, encoding='bytes')
-
-    features = {
-      'frames': tensor((dice.NUM_VIEWS, *frame), np.uint8),
-      'face_pixels': tensor((dice.NUM_VIEWS, num_faces), np.uint16),
-      'digit_index': tensor((num_faces,), np.int32),
-      'digit_class': tensor((num_faces,), np.int32),
-      'example_id': tfds.features.Scalar(np.int64),
+    size, num_faces = self.builder_config.frame_size, len(dice.FACES)
+    fields = {
+      'frames': ((dice.NUM_VIEWS, size, size, 3), np.uint8),
+      'face_pixels': ((dice.NUM_VIEWS, num_faces), np.uint16),
+      'digit_index': ((num_faces,), np.int32),
+      'digit_class': ((num_faces,), np.int32),
     }
     for name in _FIELDS:
       field = getattr(room, name)
-      features[name] = tensor(field.shape, field.dtype)
-    return self.dataset_info_from_configs(
-      features=tfds.features.FeaturesDict(features),
-    )
+      fields[name] = field.shape, field.dtype
+    return fields
 
   def fetch(
     self, dl_manager: tfds.download.DownloadManager | None = None
   ) -> None:
-    """Has the digits at hand; ValueError says why they cannot be had."""
+    """Has the digits at hand; BuildError says why they cannot be had."""
     if self._digits is not None:
       return
     if self.builder_config.style:
@@ -135,75 +114,33 @@ class Builder(tfds.core.ShardBasedBuilder):
       or self._make_download_manager(None, tfds.download.DownloadConfig())
     )
 
-  def shards(self) -> dict[str, list[range]]:
-    """The example ids in every shard of every split."""
-    return {
-      split: [
-        range(first, min(first + _SHARD, count))
-        for first in range(0, count, _SHARD)
-      ]
-      for split, count in self.builder_config.num_examples.items()
-    }
-
-  def examples(
-    self, split: str, ids: Sequence[int]
-  ) -> Iterator[dict[str, np.ndarray]]:
-    """The examples with the given ids, in order."""
+  def make(
+    self, split: str, ids: Sequence[int], num_views: int = dice.NUM_VIEWS
+  ) -> dict[str, np.ndarray]:
+    """Samples these rooms and renders their first views."""
     config = self.builder_config
     self.fetch()
-    for first in range(0, len(ids), _CHUNK):
-      chunk = ids[first : first + _CHUNK]
-      # Filled up, so that the renderer is compiled for one shape only.
-      filled = [*chunk, *[chunk[-1]] * (_CHUNK - len(chunk))]
-      rooms = dice.sample_batch(split, filled, style=self._style())
-      views = dice.render_batch(
-        rooms,
-        config.frame_size,
-        config.supersampling,
-        images=self._digits.pictures,
-      )
-      frames, face_pixels = map(np.asarray, views)
-      for i in range(len(chunk)):
-        example = {name: getattr(rooms, name)[i] for name in _FIELDS}
-        example['frames'] = frames[i]
-        example['face_pixels'] = face_pixels[i]
-        example['digit_index'] = rooms.digits[i]
-        example['digit_class'] = self._digits.classes[rooms.digits[i]]
-        example['example_id'] = rooms.example_id[i]
-        yield example
-
-  def preview(self, path: os.PathLike[str]) -> None:
-    """Draws some training scenes, a row each."""
-    config = self.builder_config
-    self.fetch()
-    rooms = dice.sample_batch('train', range(8), style=self._style())
-    rooms = rooms._replace(cameras=rooms.cameras[:, :12])
-    views = dice.render_batch(
+    every = dice.Style(digits=range(len(self._digits.pictures)))
+    rooms = dice.sample_batch(split, ids, style=config.style or every)
+    rooms = rooms._replace(cameras=rooms.cameras[:, :num_views])
+    frames, face_pixels = dice.render_batch(
       rooms,
       config.frame_size,
       config.supersampling,
       images=self._digits.pictures,
     )
-    images.save_png(path, images.sheet(np.asarray(views.frames)))
-
-  def _style(self) -> dice.Style:
-    """The rooms' style, once the digits are at hand."""
-    every = dice.Style(digits=range(len(self._digits.pictures)))
-    return self.builder_config.style or every
-
-  def _shard_iterators_per_split(
-    self, dl_manager: tfds.download.DownloadManager
-  ) -> dict[str, list[Callable[[], Iterator[tuple[int, Any]]]]]:
-    self.fetch(dl_manager)
-    return {
-      split: [functools.partial(self._with_keys, split, ids) for ids in shards]
-      for split, shards in self.shards().items()
+    arrays = {name: getattr(rooms, name) for name in _FIELDS}
+    return arrays | {
+      'frames': np.asarray(frames),
+      'face_pixels': np.asarray(face_pixels),
+      'digit_index': rooms.digits,
+      'digit_class': self._digits.classes[rooms.digits],
     }
 
-  def _with_keys(
-    self, split: str, ids: Sequence[int]
-  ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    return zip(ids, self.examples(split, ids), strict=True)
+  def preview(self, path: os.PathLike[str]) -> None:
+    """Draws some views of eight training scenes, a row each."""
+    frames = self.make('train', range(8), num_views=12)['frames']
+    images.save_png(path, images.sheet(frames))
 
 
 def _mnist_train(dl_manager: tfds.download.DownloadManager) -> Digits:
@@ -214,17 +151,18 @@ def _mnist_train(dl_manager: tfds.download.DownloadManager) -> Digits:
   except (
     OSError,  # all that `requests` raises is one too
     EOFError,
+    ValueError,  # what is unpacked is of another size
     tfds.download.DownloadError,
     download_manager.NonMatchingChecksumError,
   ) as error:
-    raise ValueError(
+    raise shards.BuildError(
       f'no MNIST: {str(error).splitlines()[0].rstrip(":")}; put '
       f'{" and ".join(_FILES)} into {dl_manager.download_dir / "manual"}, or '
       'take a config that needs no download, as default'
     ) from error
   first = [np.flatnonzero(classes == digit)[:10] for digit in range(10)]
   if not np.array_equal(pictures[np.concatenate(first)], dice.digits()):
-    raise ValueError(
+    raise shards.BuildError(
       f'{paths[0]} and {paths[1].name} are not MNIST: their first ten of each '
       'class are not the 100 digits of the simulator; delete them, and the '
       'same command fetches them anew'

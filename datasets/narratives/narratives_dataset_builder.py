@@ -6,24 +6,21 @@ or, where TensorFlow is installed, with
 --file_format=array_record`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 import dataclasses
-import functools
 import os
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
+import shards
 
 from cgqn_jax import images
 from cgqn_jax.simulators import narratives
 
 _SPLITS = {'train': 98_000, 'validation': 1_000, 'test': 1_000}
 _TINY_SPLITS = {'train': 256, 'validation': 32, 'test': 32}
-_SHARD = 500  # examples; TFDS holds a shard in memory while it writes it
 # Of a story; the rest (radii, order of drawing) is made again from the id.
 _FIELDS = ('positions', 'kind', 'size', 'color', 'events')
-_CHUNK = 50  # examples rendered in one call
 
 # Measured at 64x64, then at 32x32: bytes on disk per example, and examples per
 # second on one core of a busy server.
@@ -40,14 +37,10 @@ _COST = ((5000, 500), (3000, 1000))  # a guess, of a narrative that is not there
 
 
 @dataclasses.dataclass
-class NarrativesConfig(tfds.core.BuilderConfig):
+class NarrativesConfig(shards.Config):
   """One narrative at one frame size."""
 
   narrative: str = ''
-  frame_size: int = 64
-  num_examples: Mapping[str, int] = dataclasses.field(default_factory=dict)
-  bytes_per_example: int = 0
-  examples_per_second: float = 0.0
 
 
 def _configs() -> list[NarrativesConfig]:
@@ -71,79 +64,32 @@ def _configs() -> list[NarrativesConfig]:
   return configs
 
 
-class Builder(tfds.core.ShardBasedBuilder):
-  """Narratives as a TFDS dataset, readable without TensorFlow."""
+class Builder(shards.ShardedBuilder):
+  """Narratives as a TFDS dataset."""
 
-  VERSION = tfds.core.Version('1.0.0')
-  RELEASE_NOTES = {'1.0.0': 'Initial release.'}
   BUILDER_CONFIGS = _configs()
+  CHUNK = 50
 
-  def __init__(self, *, file_format: str | None = None, **kwargs: Any):
-    # TFDS's own default can be read neither without TensorFlow nor at random.
-    super().__init__(file_format=file_format or 'array_record', **kwargs)
-
-  def _info(self) -> tfds.core.DatasetInfo:
+  def fields(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """The video, and what happens in it."""
     config = self.builder_config
     story = narratives.sample(config.narrative, 'train', 0)
     frame = (config.frame_size, config.frame_size, 3)
-
-    def tensor(shape: tuple[int, ...], dtype: Any) -> tfds.features.Tensor:
-      # As bytes: written and read many times faster than TFDS's default.
-      return tfds.features.Tensor(shape=shape, dtype=dtype, encoding='bytes')
-
-    features = {'frames': tensor((len(story.positions), *frame), np.uint8)}
+    fields = {'frames': ((len(story.positions), *frame), np.uint8)}
     for name in _FIELDS:
       field = getattr(story, name)
-      features[name] = tensor(field.shape, field.dtype)
-    features['example_id'] = tfds.features.Scalar(np.int64)
-    return self.dataset_info_from_configs(
-      features=tfds.features.FeaturesDict(features),
-    )
+      fields[name] = field.shape, field.dtype
+    return fields
 
-  def shards(self) -> dict[str, list[range]]:
-    """The example ids in every shard of every split."""
-    return {
-      split: [
-        range(first, min(first + _SHARD, count))
-        for first in range(0, count, _SHARD)
-      ]
-      for split, count in self.builder_config.num_examples.items()
-    }
-
-  def examples(
-    self, split: str, ids: Sequence[int]
-  ) -> Iterator[dict[str, np.ndarray]]:
-    """The examples with the given ids, in order."""
+  def make(self, split: str, ids: Sequence[int]) -> dict[str, np.ndarray]:
+    """Samples and renders these examples."""
     config = self.builder_config
-    for first in range(0, len(ids), _CHUNK):
-      chunk = ids[first : first + _CHUNK]
-      # Filled up, so that the renderer is compiled for one shape only.
-      filled = [*chunk, *[chunk[-1]] * (_CHUNK - len(chunk))]
-      stories = narratives.sample_batch(config.narrative, split, filled)
-      frames = np.asarray(narratives.render_batch(stories, config.frame_size))
-      for i in range(len(chunk)):
-        example = {name: getattr(stories, name)[i] for name in _FIELDS}
-        example['frames'] = frames[i]
-        example['example_id'] = stories.example_id[i]
-        yield example
+    stories = narratives.sample_batch(config.narrative, split, ids)
+    frames = narratives.render_batch(stories, config.frame_size)
+    arrays = {name: getattr(stories, name) for name in _FIELDS}
+    return arrays | {'frames': np.asarray(frames)}
 
   def preview(self, path: os.PathLike[str]) -> None:
     """Draws eight training videos, a row each, every other frame."""
-    config = self.builder_config
-    stories = narratives.sample_batch(config.narrative, 'train', range(8))
-    frames = narratives.render_batch(stories, config.frame_size)
-    images.save_png(path, images.sheet(np.asarray(frames)[:, ::2]))
-
-  def _shard_iterators_per_split(
-    self, dl_manager: tfds.download.DownloadManager
-  ) -> dict[str, list[Callable[[], Iterator[tuple[int, Any]]]]]:
-    del dl_manager  # nothing is downloaded
-    return {
-      split: [functools.partial(self._with_keys, split, ids) for ids in shards]
-      for split, shards in self.shards().items()
-    }
-
-  def _with_keys(
-    self, split: str, ids: Sequence[int]
-  ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    return zip(ids, self.examples(split, ids), strict=True)
+    frames = self.make('train', range(8))['frames']
+    images.save_png(path, images.sheet(frames[:, ::2]))

@@ -1,9 +1,22 @@
 """Contexts never show the hidden side, targets do."""
 
+from ml_collections import ConfigDict
 import numpy as np
 import pytest
 
-from cgqn_jax.data import protocols
+from cgqn_jax.data.examples import Example
+from cgqn_jax.data.protocols import PROTOCOLS
+
+_, _, for_training, for_tables = PROTOCOLS['hidden_side']
+
+
+def config(size=64):
+  fields = {'min_context': 1, 'max_context': 6, 'num_targets': 3}
+  return ConfigDict({'data': {'frame_size': size} | fields})
+
+
+def example(pixels, example_id=0):
+  return Example(None, None, None, example_id, pixels)
 
 
 def ring(views=20, seed=0, size=64):
@@ -23,9 +36,8 @@ def test_training(size):
   pixels = ring(size=size)
   sides, sizes, counts = [], set(), set()
   for seed in range(300):
-    views = protocols.side_for_training(
-      pixels, size, np.random.default_rng(seed), (1, 6), 3
-    )
+    rng = np.random.default_rng(seed)
+    views = for_training(config(size), example(pixels), rng)
     assert np.all(pixels[views.context, views.hidden_side] == 0)
     assert pixels[views.targets[0], views.hidden_side] >= 150 * (size / 64) ** 2
     for chosen in views[:2]:
@@ -42,23 +54,21 @@ def test_tables():
   sides = []
   for scene in range(100):
     pixels = ring(seed=scene)
-    views = protocols.side_for_tables(pixels, 64, scene)
-    context, targets, side = views
+    context, targets, side = for_tables(config(), example(pixels, scene))
     assert len(set(context)) == 5 and len(set(targets)) == 3
     assert np.all(pixels[context, side] == 0)
     assert np.all(pixels[targets, side] >= 150)
     others = np.delete(np.arange(4), side)
     assert np.all(pixels[context][:, others].max(0) >= 150)
-    again = protocols.side_for_tables(pixels, 64, scene)
+    again = for_tables(config(), example(pixels, scene))
     assert again.hidden_side == side and np.all(again.context == context)
     sides.append(side)
   assert np.bincount(sides, minlength=4).min() > 8
 
 
 def test_a_scene_that_hides_nothing():
-  pixels = np.full((20, 6), 500, np.uint16)
-  rng = np.random.default_rng(0)
+  scene = example(np.full((20, 6), 500, np.uint16))
   with pytest.raises(ValueError, match='no side of the cube'):
-    protocols.side_for_training(pixels, 64, rng, (1, 6), 3)
+    for_training(config(), scene, np.random.default_rng(0))
   with pytest.raises(ValueError, match='no side of the cube'):
-    protocols.side_for_tables(pixels, 64, 0)
+    for_tables(config(), scene)

@@ -11,15 +11,23 @@ import tensorflow_datasets as tfds
 
 DATASETS = pathlib.Path(__file__).resolve().parents[2] / 'datasets'
 
+with tfds.core.utils.add_sys_path(DATASETS):
+  Narratives, Dice = (
+    tfds.core.community.builder_cls_from_module(
+      f'{name}.{name}_dataset_builder'
+    )
+    for name in ('narratives', 'dice')
+  )
+
 
 def run(
   *command: str | pathlib.Path, xla_flags: str | None = None
 ) -> subprocess.CompletedProcess:
-  """Runs Python with this checkout's packages and builders at hand.
+  """Runs Python with this checkout's packages at hand.
 
   xla_flags: instead of the tests' own.
   """
-  paths = [DATASETS.parent, DATASETS, os.environ.get('PYTHONPATH', '')]
+  paths = [DATASETS.parent, os.environ.get('PYTHONPATH', '')]
   env = os.environ | {'PYTHONPATH': os.pathsep.join(map(str, paths))}
   if xla_flags is not None:
     env['XLA_FLAGS'] = xla_flags

@@ -12,7 +12,6 @@ import threading
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import checksums
 
 from cgqn_jax.simulators import dice
@@ -21,11 +20,6 @@ from tests.datasets import builds
 _IMAGES, _LABELS = 'train-images-idx3-ubyte.gz', 'train-labels-idx1-ubyte.gz'
 _URL = 'https://storage.googleapis.com/cvdf-datasets/mnist/'
 _CONFIG = '--config=mnist_train_tiny'
-
-with tfds.core.utils.add_sys_path(builds.DATASETS):
-  Builder = tfds.core.community.builder_cls_from_module(
-    'dice.dice_dataset_builder'
-  )
 
 
 def _write_mnist(folder: pathlib.Path, classes: np.ndarray) -> np.ndarray:
@@ -158,9 +152,9 @@ def test_failed_downloads_get_one_line(
   elif wrong == 'address':
     path.unlink()
   infos = checksums.load_url_infos(tmp_path / 'checksums')
-  monkeypatch.setattr(Builder, 'url_infos', infos)
-  monkeypatch.setattr(sys.modules[Builder.__module__], '_URL', url)
-  builder = Builder(config='mnist_train_tiny', data_dir=tmp_path / 'data')
+  monkeypatch.setattr(builds.Dice, 'url_infos', infos)
+  monkeypatch.setattr(sys.modules[builds.Dice.__module__], '_URL', url)
+  builder = builds.Dice(config='mnist_train_tiny', data_dir=tmp_path / 'data')
   words = {'checksum': 'wrong checksum', 'address': '404', 'file': 'end'}
   with pytest.raises(ValueError, match=words[wrong]) as error:
     builder.fetch()

@@ -1,9 +1,11 @@
 """The dice as judge: truth, triples that do not belong together, blurs."""
 
+from ml_collections import ConfigDict
 import numpy as np
 import pytest
 
 from cgqn_jax.data import protocols
+from cgqn_jax.data.examples import Example
 from cgqn_jax.evaluation import dice_judge
 from cgqn_jax.simulators import dice
 
@@ -58,7 +60,10 @@ def room(request) -> tuple[dice.Style, dice.Room, int, np.ndarray]:
   style = dice.STYLES[request.param]
   its = dice.sample('validation', 2, style=style)
   pixels = np.asarray(dice.face_pixels(its, SIZE, SAMPLES))
-  views = protocols.side_for_tables(pixels, SIZE, 2)
+  views = protocols.PROTOCOLS['hidden_side'].for_tables(
+    ConfigDict({'data': {'frame_size': SIZE}}),
+    Example(None, None, its.cameras, 2, pixels),
+  )
   its = its._replace(cameras=its.cameras[views.targets])
   renders = dice_judge.possible_digits(
     'validation',
@@ -75,10 +80,10 @@ def room(request) -> tuple[dice.Style, dice.Room, int, np.ndarray]:
 def test_only_the_digit_of_the_side_changes(renders, views):
   assert renders.shape == (2, 100, 3, 32, 32, 3) and renders.dtype == np.uint8
   for b, example_id in enumerate(IDS):
-    room = dice.sample('test', example_id)
-    room = room._replace(cameras=views[b])
-    truth = np.asarray(dice.render(room, SIZE, SAMPLES).frames)
-    its = renders[b, room.digits[SIDES[b]]].astype(int)
+    room = dice.sample_batch('test', [example_id])
+    room = room._replace(cameras=views[b][None])
+    truth = np.asarray(dice.render_batch(room, SIZE, SAMPLES).frames[0])
+    its = renders[b, room.digits[0, SIDES[b]]].astype(int)
     difference = np.abs(its - truth)
     assert np.mean(difference > 0) < 1e-3 and difference.max() <= 4
     for t in range(3):

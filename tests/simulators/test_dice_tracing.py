@@ -149,11 +149,11 @@ def facing(room: dice.Room, face: int, away: float) -> np.ndarray:
 def looks(room: dice.Room, face: int) -> tuple[np.ndarray, np.ndarray]:
   """A face as its camera sees it and its digit, at equal sizes: [56, 56]."""
   away = 0.25 / np.tan(np.deg2rad(54 / 2)) * 64 / 56
-  room = room._replace(cameras=facing(room, face, away))
-  views = jax.tree.map(np.asarray, dice.render(room, 64, 2))
-  assert views.face_pixels[0, face] == pytest.approx(56 * 56, rel=0.02)
-  seen = views.frames[0, 4:60, 4:60].astype(np.float64).mean(-1)
-  digit = dice.digits()[room.digits[face]].repeat(2, 0).repeat(2, 1)
+  room = dice.stack([room._replace(cameras=facing(room, face, away))])
+  views = jax.tree.map(np.asarray, dice.render_batch(room, 64, 2))
+  assert views.face_pixels[0, 0, face] == pytest.approx(56 * 56, rel=0.02)
+  seen = views.frames[0, 0, 4:60, 4:60].astype(np.float64).mean(-1)
+  digit = dice.digits()[room.digits[0, face]].repeat(2, 0).repeat(2, 1)
   return seen, digit.astype(np.float64)
 
 

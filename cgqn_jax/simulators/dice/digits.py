@@ -16,21 +16,19 @@ NUM_DIGITS = 100
 PER_CLASS = 10  # class = index // PER_CLASS
 _SIDE = 28
 _SHA256 = '1aff468cff7c06fe4bd70d37b972061d6ae9567d96e633596cf845c0dca5e429'
-_PATH = pathlib.Path(__file__).with_name('digits.png')
+PATH = pathlib.Path(__file__).with_name('digits.png')
 
 
 @functools.cache
-def digits() -> np.ndarray:
+def digits(path: pathlib.Path = PATH) -> np.ndarray:
   """The digits, [100, 28, 28] uint8, read-only; class = index // 10.
 
+  Args:
+    path: of a picture with ten rows of digits, one per class.
+
   Raises:
-    ValueError: if `digits.png` does not hold the digits it should.
+    ValueError: if the picture does not hold the digits it should.
   """
-  return read(_PATH)
-
-
-def read(path: pathlib.Path) -> np.ndarray:
-  """The digits in a picture of ten rows, one row per class; else ValueError."""
   try:
     picture = np.asarray(Image.open(io.BytesIO(path.read_bytes())).convert('L'))
   except OSError as error:

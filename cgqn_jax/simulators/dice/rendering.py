@@ -18,15 +18,10 @@ import numpy as np
 
 from cgqn_jax.simulators.dice import shading, tracing
 from cgqn_jax.simulators.dice.digits import digits
-from cgqn_jax.simulators.dice.relief import relief
 from cgqn_jax.simulators.dice.rooms import COLORS, FACES, Room
-
-Array = jax.Array | np.ndarray
+from cgqn_jax.simulators.dice.tracing import Array
 
 _LARGEST = 256  # frame; a face of more pixels might not fit into 16 bits
-
-
-Over = Callable  # as `jax.lax.map`
 
 
 class Scene(NamedTuple):
@@ -37,7 +32,7 @@ class Scene(NamedTuple):
   colors: [6, 3].
   maps: wall, floor and the depths of the six faces; flat, since XLA gathers
     much faster in one dimension.
-  faces: depths and slopes of the six faces, as `relief.unpack` reads them;
+  faces: depths and slopes of the six faces, as `shading.unpack` reads them;
     flat.
   """
 
@@ -53,20 +48,6 @@ def frame_of(cube: Array) -> tracing.Frame:
   return tracing.Frame(cube[0], cube[1], jnp.sin(cube[2]), jnp.cos(cube[2]))
 
 
-def scene_of(
-  cube: Array,
-  light: Array,
-  colors: Array,
-  textures: Array,
-  images: Array,
-) -> Scene:
-  """A scene from fields of a `Room` and the images of its six digits."""
-  depth, words = relief(images)
-  gray = textures.reshape(-1).astype(np.float32) / 255
-  maps = jnp.concatenate([gray, depth.reshape(-1)])
-  return Scene(frame_of(cube), light, colors, maps, words.reshape(-1))
-
-
 @dataclasses.dataclass(frozen=True)
 class Caster:
   """Casts S x S rays per pixel, one of each pixel at a time.
@@ -78,7 +59,7 @@ class Caster:
 
   frame_size: int
   supersampling: int
-  over: Over
+  over: Callable
 
   def meet(self, camera: Array, frame: tracing.Frame) -> Array:
     """What rays meet: [S * S, H * W] i32, as `tracing.trace` names it."""
@@ -175,99 +156,62 @@ class Views(NamedTuple):
   face_pixels: Array
 
 
-def render(
-  room: Room,
-  frame_size: int,
-  supersampling: int,
-  images: Array | None = None,
-) -> Views:
-  """The views of one room.
-
-  Args:
-    room: as `sample` gives it; any number of cameras, in the room and outside
-      the die.
-    frame_size: H = W, in pixels.
-    supersampling: S; S x S rays per pixel.
-    images: [K, 28, 28] uint8 that `room.digits` are indices of; by default
-      `digits()`.
-
-  Raises:
-    ValueError: if the frame size, S or a digit is out of range.
-  """
-  _check(frame_size, supersampling)
-  seen = [jnp.asarray(field)[None] for field in _seen(room, images)]
-  views = _render_batch(seen, frame_size, supersampling)
-  return jax.tree.map(lambda x: x[0], views)
-
-
 def render_batch(
   rooms: Room,
   frame_size: int,
   supersampling: int,
   images: Array | None = None,
 ) -> Views:
-  """The views of a batch of rooms, in one compiled call.
+  """Renders the views of a batch of rooms, in one compiled call.
 
   To render some views only, gather `cameras` first: N is whatever is given.
-  Arguments and errors are those of `render`.
+
+  Args:
+    rooms: as `sample_batch` or `stack` gives them; any cameras, in the room and
+      outside the die.
+    frame_size: H = W, in pixels.
+    supersampling: S; S x S rays per pixel.
+    images: [K, 28, 28] uint8 that `rooms.digits` are indices of; by default
+      `digits()`.
+
+  Raises:
+    ValueError: if the frame size, S or a digit is out of range.
   """
   _check(frame_size, supersampling)
-  return _render_batch(_seen(rooms, images), frame_size, supersampling)
+  return _for_rooms(_render, _seen(rooms, images), frame_size, supersampling)
 
 
 def face_pixels(rooms: Room, frame_size: int, supersampling: int) -> jax.Array:
   """`Views.face_pixels` of a room or of a batch, without the frames."""
   _check(frame_size, supersampling)
-  cameras, cube = rooms.cameras, rooms.cube
-  if np.ndim(cube) == 2:
-    return _count_batch((cameras, cube), frame_size, supersampling)
-  return _count_batch((cameras[None], cube[None]), frame_size, supersampling)[0]
+  alone = np.ndim(rooms.cube) == 1
+  seen = [x[None] if alone else x for x in (rooms.cameras, rooms.cube)]
+  pixels = _for_rooms(_count, seen, frame_size, supersampling)
+  return pixels[0] if alone else pixels
 
 
-def _seen(room: Room, images: Array | None) -> list[Array]:
+def _seen(rooms: Room, images: Array | None) -> list[Array]:
   """What is seen: the cameras, then what they look at."""
   images = digits() if images is None else images
-  if isinstance(room.digits, jax.Array):
-    images = jnp.asarray(images)
-  elif np.min(room.digits) < 0 or np.max(room.digits) >= len(images):
+  least, most = np.min(rooms.digits), np.max(rooms.digits)
+  if least < 0 or most >= len(images):
     raise ValueError(
-      f'digits are {np.min(room.digits)} to {np.max(room.digits)}; they must '
-      f'be 0 to {len(images) - 1}: give the images the room was sampled for.'
+      f'digits are {least} to {most}; they must be 0 to {len(images) - 1}: '
+      'give the images the room was sampled for.'
     )
-  fields = room.cameras, room.cube, room.light, room.colors, room.textures
-  return [*fields, images[room.digits]]
+  fields = rooms.cameras, rooms.cube, rooms.light, rooms.colors, rooms.textures
+  return [*fields, images[rooms.digits]]
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _render_batch(
-  seen: list[Array], frame_size: int, supersampling: int
-) -> Views:
-  def all_rooms(caster: Caster, seen: list[Array]) -> Views:
-    return jax.lax.map(functools.partial(_render, caster=caster), seen)
-
-  return _by_platform(all_rooms, seen, frame_size, supersampling)
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _count_batch(
-  seen: tuple[Array, Array], frame_size: int, supersampling: int
-) -> jax.Array:
-  def all_rooms(caster: Caster, seen: tuple[Array, Array]) -> jax.Array:
-    def one(seen: tuple[Array, Array]) -> jax.Array:
-      cameras, frame = seen[0], frame_of(seen[1])
-      return caster.over(lambda c: caster.count(caster.meet(c, frame)), cameras)
-
-    return _pixels(jax.lax.map(one, seen), supersampling)
-
-  return _by_platform(all_rooms, seen, frame_size, supersampling)
-
-
-def _by_platform(
+@functools.partial(jax.jit, static_argnums=(0, 2, 3))
+def _for_rooms(
   function: Callable, seen: Any, frame_size: int, supersampling: int
 ) -> Any:
+  """function(caster, room) of every room in a batch of what is seen."""
+
   def with_caster(over: Callable) -> Callable:
     caster = Caster(frame_size, supersampling, over)
-    return functools.partial(function, caster)
+    return lambda seen: jax.lax.map(functools.partial(function, caster), seen)
 
   return jax.lax.platform_dependent(
     seen,
@@ -277,10 +221,13 @@ def _by_platform(
   )
 
 
-def _render(seen: list[Array], caster: Caster) -> Views:
+def _render(caster: Caster, seen: list[Array]) -> Views:
   """The views of one room, from what `_seen` gives."""
-  cameras, *rest = seen
-  scene = scene_of(*rest)
+  cameras, cube, light, colors, textures, images = seen
+  depth, words = shading.relief(images)
+  gray = textures.reshape(-1).astype(np.float32) / 255
+  maps = jnp.concatenate([gray, depth.reshape(-1)])
+  scene = Scene(frame_of(cube), light, colors, maps, words.reshape(-1))
 
   def view(camera: Array) -> tuple[Array, Array]:
     thing = caster.meet(camera, scene.frame)
@@ -291,6 +238,13 @@ def _render(seen: list[Array], caster: Caster) -> Views:
   frames = jnp.moveaxis(pictures, -2, -1)
   frames = frames.reshape((len(cameras), size, size, 3))
   return Views(frames, _pixels(counts, caster.supersampling))
+
+
+def _count(caster: Caster, seen: list[Array]) -> Array:
+  """`Views.face_pixels` of one room, from its cameras and its cube."""
+  cameras, frame = seen[0], frame_of(seen[1])
+  counts = caster.over(lambda c: caster.count(caster.meet(c, frame)), cameras)
+  return _pixels(counts, caster.supersampling)
 
 
 def _pixels(rays: Array, supersampling: int) -> Array:

@@ -4,11 +4,9 @@ The floor is z = 0, z is up; lengths are in the same unit throughout. `N`
 views.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 import colorsys
 import math
-import operator
-import types
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +18,7 @@ from cgqn_jax.simulators.dice.textures import (
   NUM_WAVES,
   texture,
 )
-from cgqn_jax.simulators.draws import SPLITS, Draws
+from cgqn_jax.simulators.draws import Draws
 
 FACES = ('+x', '-x', '+y', '-y', 'top', 'bottom')  # of the cube, in its frame
 NUM_SIDES = 4  # the first of them: the faces a camera goes around
@@ -32,7 +30,8 @@ CEILING = 1.5
 EDGE = 0.5  # of the cube
 
 _STREAM = 8
-_OFF_CENTER = 0.15
+_CUBE = (-0.15, 0.15), (-0.15, 0.15), (0, 2 * math.pi)  # x, y, yaw
+_LIGHT = (-1.2, 1.2), (-1.2, 1.2), (0.9, 1.4)  # x, y, z
 _RADIUS, _HEIGHT, _LOOK_AT = 1.25, 0.65, 0.25  # of the cameras
 
 
@@ -55,13 +54,11 @@ class Style(NamedTuple):
 # By the name of a dataset's config, without its frame size. A calm room is the
 # default one of the same split and id, its walls and floor painted over, each
 # digit replaced by the first of its class.
-STYLES: Mapping[str, Style] = types.MappingProxyType(
-  {
-    'default': Style(),
-    's2': Style(),
-    'calm': Style(digits=range(0, NUM_DIGITS, PER_CLASS), plain=True),
-  }
-)
+STYLES = {
+  'default': Style(),
+  's2': Style(),
+  'calm': Style(digits=range(0, NUM_DIGITS, PER_CLASS), plain=True),
+}
 
 
 class Room(NamedTuple):
@@ -104,25 +101,12 @@ def sample(
   Raises:
     ValueError: if an argument is not one of these.
   """
-  if split not in SPLITS:
-    raise ValueError(f'split is {split!r}; it must be one of {SPLITS}.')
-  example_id = operator.index(example_id)
-  if not 0 <= example_id < 2**63:
-    raise ValueError(f'example_id is {example_id}; it must be 0 to 2**63 - 1.')
   if num_views < 1:
     raise ValueError(f'num_views is {num_views}; it must be at least 1.')
   draws = Draws(_STREAM, split, example_id)
   digits = [draws.choice(style.digits) for _ in FACES]
-  cube = [
-    draws.uniform(-_OFF_CENTER, _OFF_CENTER),
-    draws.uniform(-_OFF_CENTER, _OFF_CENTER),
-    draws.uniform(0, 2 * math.pi),
-  ]
-  light = [
-    draws.uniform(-1.2, 1.2),
-    draws.uniform(-1.2, 1.2),
-    draws.uniform(0.9, 1.4),
-  ]
+  cube = [draws.uniform(*bounds) for bounds in _CUBE]
+  light = [draws.uniform(*bounds) for bounds in _LIGHT]
   pairs = [
     (draws.below(len(KINDS)), draws.below(len(FREQUENCIES))) for _ in range(2)
   ]

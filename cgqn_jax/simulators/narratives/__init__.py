@@ -5,7 +5,6 @@ A story is data: `sample` draws one, `render` and `render_batch` show it,
 is one file like `traveling.py`, and one line in `sampling.py`.
 """
 
-from cgqn_jax.simulators.draws import SPLITS
 from cgqn_jax.simulators.narratives.futures import hypotheses
 from cgqn_jax.simulators.narratives.rendering import render, render_batch
 from cgqn_jax.simulators.narratives.sampling import (
@@ -14,12 +13,10 @@ from cgqn_jax.simulators.narratives.sampling import (
   sample_batch,
   stack,
 )
-from cgqn_jax.simulators.narratives.stories import Narrative, Story
+from cgqn_jax.simulators.narratives.stories import Story
 
 __all__ = [
   'NARRATIVES',
-  'SPLITS',
-  'Narrative',
   'Story',
   'hypotheses',
   'render',

@@ -7,11 +7,11 @@ import math
 from cgqn_jax.simulators.draws import Draws
 from cgqn_jax.simulators.narratives.placement import random_cast, random_places
 from cgqn_jax.simulators.narratives.stories import (
-  NUM_COLORS,
   Cast,
   Narrative,
   Stage,
   Story,
+  colors_but,
 )
 
 NUM_FRAMES = 12
@@ -32,7 +32,7 @@ def begin(draws: Draws) -> Cast:
 
 def choose(draws: Draws, cast: Cast) -> int:
   """A color that the touched shape does not have."""
-  return draws.choice(_new_colors(cast, REACTOR))
+  return draws.choice(colors_but([cast.color[REACTOR]]))
 
 
 def play(cast: Cast, color: int) -> Story:
@@ -46,12 +46,8 @@ def play(cast: Cast, color: int) -> Story:
 def alternatives(cast: Cast) -> Iterator[tuple[tuple[int, int], int]]:
   """Either shape may be the one that moves, to any new color of the other."""
   for roles in itertools.permutations((ACTOR, REACTOR)):
-    for color in _new_colors(cast, roles[REACTOR]):
+    for color in colors_but([cast.color[roles[REACTOR]]]):
       yield roles, color
-
-
-def _new_colors(cast: Cast, shape: int) -> list[int]:
-  return [c for c in range(NUM_COLORS) if c != cast.color[shape]]
 
 
 COLOR_REACTION = Narrative(

@@ -11,11 +11,12 @@ from typing import NamedTuple
 from cgqn_jax.simulators.draws import Draws
 from cgqn_jax.simulators.narratives.placement import random_cast
 from cgqn_jax.simulators.narratives.stories import (
-  NUM_COLORS,
   Cast,
   Narrative,
   Stage,
   Story,
+  all_roles,
+  colors_but,
 )
 
 NUM_SHAPES = 4
@@ -34,7 +35,7 @@ class Relay(NamedTuple):
 def choose(draws: Draws, cast: Cast) -> Relay:
   """Shape 0 begins; the color is one that no shape has."""
   runners = [0, *(1 + i for i in draws.permutation(NUM_SHAPES - 1))]
-  return Relay(runners, draws.choice(_new_colors(cast)))
+  return Relay(runners, draws.choice(colors_but(cast.color)))
 
 
 def play(cast: Cast, relay: Relay) -> Story:
@@ -50,16 +51,11 @@ def play(cast: Cast, relay: Relay) -> Story:
 
 def alternatives(cast: Cast) -> Iterator[tuple[list[int], Relay]]:
   """Any shape may begin, in any order of the others, with any new color."""
-  colors = _new_colors(cast)
-  for first in range(NUM_SHAPES):
-    roles = [first, *(i for i in range(NUM_SHAPES) if i != first)]
+  colors = colors_but(cast.color)
+  for roles in all_roles(NUM_SHAPES):
     for others in itertools.permutations(range(1, NUM_SHAPES)):
       for color in colors:
         yield roles, Relay([0, *others], color)
-
-
-def _new_colors(cast: Cast) -> list[int]:
-  return [color for color in range(NUM_COLORS) if color not in cast.color]
 
 
 COLOR_RELAY = Narrative(

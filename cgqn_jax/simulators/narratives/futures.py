@@ -5,8 +5,9 @@ be held against the finite list of everything that may happen.
 """
 
 from collections.abc import Sequence
+import itertools
 import operator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -68,21 +69,38 @@ def hypotheses(
 
 
 class _Future(NamedTuple):
-  """A story, and again with the shapes of the story it is held against.
-
-  still: that story.  positions: [T, N, 2].  color: [T, N].  order: N shapes.
-  """
+  """A future, and the same with its shapes in the given story's order."""
 
   story: Story
-  still: Story
-  positions: np.ndarray
-  color: np.ndarray
-  order: tuple[int, ...]
+  aligned: Story
 
-  def state(self, frame: int) -> tuple[Any, ...]:
+  def state(self, frame: int) -> tuple[bytes, ...]:
     """What decides the look of a frame; equal states look the same."""
-    seen = self.positions[frame].tobytes(), self.color[frame].tobytes()
-    return (*seen, self.order)
+    story = self.aligned
+    parts = story.order, story.positions[frame], story.color[frame]
+    return tuple(part.tobytes() for part in parts)
+
+
+def _all_futures(narrative: Narrative, story: Story) -> list[_Future]:
+  """All that may follow the story's frame 1, the story itself first."""
+  cast, futures = Cast.of(story), []
+  for roles, choice in narrative.alternatives(cast):
+    played = narrative.play(cast.recast(roles), choice)
+    role_of = np.argsort(roles)
+    aligned = story._replace(
+      positions=played.positions[:, role_of],
+      color=played.color[:, role_of],
+      order=np.array(roles)[played.order],
+    )
+    played = played._replace(example_id=story.example_id)
+    futures.append(_Future(played, aligned))
+  true = [f for f in futures if all(map(np.array_equal, f.story, story))]
+  if not true:
+    raise ValueError(
+      f'the story (example_id {story.example_id}) is not one of '
+      f'{narrative.name}; give a story as sample makes it, and its narrative.'
+    )
+  return [true[0], *(f for f in futures if f is not true[0])]
 
 
 def _parts(
@@ -92,59 +110,24 @@ def _parts(
 
   Only states that differ are rendered. The first part is the first future's.
   """
-  by_state = {future.state(frame): future for future in group}
+  by_state = {future.state(frame): future.aligned for future in group}
   if len(by_state) == 1:
     return [group]
-  by_order = {}
-  for future in by_state.values():
-    by_order.setdefault(future.order, []).append(future)
   looks = {}
-  for order, futures in by_order.items():
-    # Moments of several futures, painted as the frames of one story.
-    moments = group[0].still._replace(
-      positions=np.stack([f.positions[frame] for f in futures]),
-      color=np.stack([f.color[frame] for f in futures]),
-      order=np.array(order),
+  for _, states in itertools.groupby(sorted(by_state), lambda state: state[0]):
+    states = list(states)
+    stories = [by_state[state] for state in states]
+    # Moments of futures that are drawn in one order, as frames of one story.
+    moments = stories[0]._replace(
+      positions=np.stack([s.positions[frame] for s in stories]),
+      color=np.stack([s.color[frame] for s in stories]),
     )
     frames = render(moments, frame_size)
-    for future, pixels in zip(futures, frames, strict=True):
-      looks[future.state(frame)] = pixels.tobytes()
+    looks |= zip(states, (pixels.tobytes() for pixels in frames), strict=True)
   parts = {}
   for future in group:
     parts.setdefault(looks[future.state(frame)], []).append(future)
   return list(parts.values())
-
-
-def _all_futures(narrative: Narrative, story: Story) -> list[_Future]:
-  """All that may follow the story's frame 1, the story itself first."""
-  cast = Cast.of(story)
-  futures, true = [], None
-  for roles, choice in narrative.alternatives(cast):
-    played = narrative.play(cast.recast(roles), choice)
-    played = played._replace(example_id=story.example_id)
-    role_of = sorted(range(narrative.num_shapes), key=roles.__getitem__)
-    future = _Future(
-      story=played,
-      still=story,
-      positions=played.positions[:, role_of],
-      color=played.color[:, role_of],
-      order=tuple(roles[role] for role in played.order.tolist()),
-    )
-    if true is None and _equal(played, story):
-      true = future
-    else:
-      futures.append(future)
-  if true is None:
-    raise ValueError(
-      f'the story (example_id {story.example_id}) is not one of '
-      f'{narrative.name}; give a story as sample makes it, and its narrative.'
-    )
-  return [true, *futures]
-
-
-def _equal(one: Story, other: Story) -> bool:
-  pairs = zip(one, other, strict=True)
-  return all(np.array_equal(a, b) for a, b in pairs)
 
 
 def _frames(seen: int | Sequence[int], num_frames: int) -> list[int]:

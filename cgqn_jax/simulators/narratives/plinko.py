@@ -19,6 +19,7 @@ from cgqn_jax.simulators.narratives.stories import (
   Place,
   Stage,
   Story,
+  colors_but,
 )
 
 ROWS, LEG = 4, 5
@@ -35,7 +36,7 @@ def begin(draws: Draws) -> Cast:
   """A ball above a board of pegs, with the bins at the bottom."""
   kind = draws.below(NUM_KINDS)
   color = draws.below(NUM_COLORS)
-  board = draws.choice([c for c in range(NUM_COLORS) if c != color])
+  board = draws.choice(colors_but([color]))
   center = draws.uniform(0.45, 0.55)
   spacing = draws.uniform(0.075, 0.09)
   turns = draws.below(4)

@@ -16,9 +16,11 @@ import numpy as np
 
 from cgqn_jax.simulators.narratives.stories import (
   CIRCLE,
-  KINDS,
   PALETTE,
+  PENTAGON,
+  SQUARE,
   STRETCH,
+  TRIANGLE,
   Story,
 )
 
@@ -39,11 +41,9 @@ def _half_planes() -> tuple[np.ndarray, np.ndarray]:
     (0, 0, 0),  # the panel, of full height
   ]
   # The distance of an edge of a regular polygon, from its circumradius.
-  sides = {'square': 4, 'triangle': 3, 'pentagon': 5}
-  distance = [1.0] * len(KINDS)
-  for kind, stretch in enumerate(STRETCH):
-    if kind != CIRCLE:
-      distance[kind] = stretch * math.cos(math.pi / sides[KINDS[kind]])
+  distance = [1.0] * len(degrees)
+  for kind, sides in (SQUARE, 4), (TRIANGLE, 3), (PENTAGON, 5):
+    distance[kind] = STRETCH[kind] * math.cos(math.pi / sides)
   angle = np.deg2rad(np.array(degrees, np.float64))
   normal = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
   return normal.astype(np.float32), np.array(distance, np.float32)
@@ -53,13 +53,12 @@ _NORMAL, _DISTANCE = _half_planes()
 _LEVEL = PALETTE.astype(np.float32) / np.float32(255)
 
 
-def render(story: Story, frame_size: int, xp: ModuleType = np) -> Array:
-  """The frames of one story, with NumPy or, traced, with `jax.numpy`.
+def render(story: Story, frame_size: int) -> np.ndarray:
+  """Paints one story with NumPy, which needs no compiling.
 
   Args:
     story: as `sample` gives it; any number of frames.
     frame_size: H = W, in pixels.
-    xp: `numpy` or `jax.numpy`.
 
   Returns:
     [T, H, W, 3] uint8.
@@ -67,16 +66,12 @@ def render(story: Story, frame_size: int, xp: ModuleType = np) -> Array:
   Raises:
     ValueError: if the frame size is not positive.
   """
-  _check_frame_size(frame_size)
-  seen = [xp.asarray(field) for field in _seen(story)]
-  paint = functools.partial(_paint, frame_size=frame_size, xp=xp)
-  if xp is not np:
-    paint = jax.vmap(paint, in_axes=(0, 0, None, None, None))
-  return xp.moveaxis(paint(*seen), -3, -1)
+  frames = _paint(*_seen(story, frame_size), frame_size=frame_size, xp=np)
+  return np.moveaxis(frames, -3, -1)
 
 
 def render_batch(stories: Story, frame_size: int) -> jax.Array:
-  """The frames of a batch of stories, in one compiled call.
+  """Paints a batch of stories in one compiled call.
 
   To render some frames only, gather `positions` and `color` at their indices
   first: T is whatever is given.
@@ -91,12 +86,13 @@ def render_batch(stories: Story, frame_size: int) -> jax.Array:
   Raises:
     ValueError: if the frame size is not positive.
   """
-  _check_frame_size(frame_size)
-  return _render_batch(_seen(stories), frame_size)
+  return _render_batch(_seen(stories, frame_size), frame_size)
 
 
-def _seen(story: Story) -> list[Array]:
+def _seen(story: Story, frame_size: int) -> list[Array]:
   """What is seen: the first two by frame, the others throughout."""
+  if frame_size < 1:
+    raise ValueError(f'frame_size is {frame_size}; it must be at least 1.')
   fields = 'positions', 'color', 'kind', 'radius', 'order'
   return [getattr(story, field) for field in fields]
 
@@ -172,8 +168,3 @@ def _coverage(
   depth = xp.where(kind == CIRCLE, circle, polygon)
   apothem = radius * xp.asarray(_DISTANCE)[kind]
   return xp.clip(0.5 - frame_size * (depth - apothem), 0.0, 1.0)
-
-
-def _check_frame_size(frame_size: int) -> None:
-  if frame_size < 1:
-    raise ValueError(f'frame_size is {frame_size}; it must be at least 1.')

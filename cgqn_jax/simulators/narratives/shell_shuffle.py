@@ -9,7 +9,6 @@ import itertools
 
 from cgqn_jax.simulators.draws import Draws
 from cgqn_jax.simulators.narratives.stories import (
-  NUM_COLORS,
   NUM_KINDS,
   PANEL,
   PANEL_COLOR,
@@ -18,6 +17,7 @@ from cgqn_jax.simulators.narratives.stories import (
   Narrative,
   Stage,
   Story,
+  colors_but,
 )
 
 NUM_FRAMES = 21
@@ -35,7 +35,7 @@ def begin(draws: Draws) -> Cast:
   for _ in SHAPES:
     kind.append(draws.below(NUM_KINDS))
     size.append(draws.below(NUM_SIZES))
-    color.append(draws.choice([c for c in range(NUM_COLORS) if c not in color]))
+    color.append(draws.choice(colors_but(color)))
   x = (EDGE, 1 - EDGE)[draws.below(2)]
   return Cast(
     kind=[*kind, PANEL],

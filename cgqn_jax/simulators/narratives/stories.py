@@ -4,7 +4,7 @@ Paper, section 4.1. Places are centers in the unit square, x to the right and
 y down. `T` frames, `N` shapes, `E` choices.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 import dataclasses
 import math
 from typing import Any, NamedTuple
@@ -13,36 +13,31 @@ import numpy as np
 
 from cgqn_jax.simulators.draws import Draws
 
-KINDS = ('circle', 'square', 'triangle', 'pentagon', 'panel')
 CIRCLE, SQUARE, TRIANGLE, PENTAGON, PANEL = range(5)
 NUM_KINDS = 4  # of shapes that act; the panel only hides
 RADII = (4 / 64, 5 / 64, 6 / 64, 7 / 64)  # by size, 0 to 3
 # A shape's circumradius, in radii: about equal areas for all kinds.
 STRETCH = (1.0, 1.2, 1.3, 1.1)
 
-COLORS = (
-  'red green blue yellow cyan magenta orange purple brown pink grey white'
-).split()
-NUM_COLORS = len(COLORS)
-PANEL_COLOR = NUM_COLORS
 PALETTE = np.array(
   [
-    (230, 30, 30),
-    (40, 180, 60),
-    (45, 85, 235),
-    (250, 225, 40),
-    (60, 220, 235),
-    (235, 60, 220),
-    (245, 130, 40),
-    (130, 50, 190),
-    (140, 85, 45),
-    (250, 170, 185),
-    (130, 130, 130),
-    (255, 255, 255),
-    (89, 89, 89),
+    (230, 30, 30),  # red
+    (40, 180, 60),  # green
+    (45, 85, 235),  # blue
+    (250, 225, 40),  # yellow
+    (60, 220, 235),  # cyan
+    (235, 60, 220),  # magenta
+    (245, 130, 40),  # orange
+    (130, 50, 190),  # purple
+    (140, 85, 45),  # brown
+    (250, 170, 185),  # pink
+    (130, 130, 130),  # grey
+    (255, 255, 255),  # white
+    (89, 89, 89),  # the panel's
   ],
   np.uint8,
 )
+PANEL_COLOR = NUM_COLORS = len(PALETTE) - 1
 
 Place = tuple[float, float]
 
@@ -51,7 +46,7 @@ class Story(NamedTuple):
   """Everything about one example: what it shows, and why.
 
   positions: [T, N, 2] float32, centers.
-  kind: [N] int32, index of `KINDS`.
+  kind: [N] int32, `CIRCLE` to `PANEL`.
   size: [N] int32, 0 to 3; -1 for props (pegs, bins, the panel).
   color: [T, N] int32, row of `PALETTE`.
   radius: [N] float32; a circle's radius, the panel's half width.
@@ -168,6 +163,17 @@ class Stage:
       events=np.array(events, np.int32),
       example_id=np.int64(-1),
     )
+
+
+def colors_but(taken: Collection[int]) -> list[int]:
+  """All colors that are not taken."""
+  return [color for color in range(NUM_COLORS) if color not in taken]
+
+
+def all_roles(num_shapes: int) -> Iterator[list[int]]:
+  """Roles in which each shape in turn plays role 0, the others in order."""
+  for first in range(num_shapes):
+    yield [first, *(i for i in range(num_shapes) if i != first)]
 
 
 def contact(place: Place, goal: Place, distance: float) -> Place:

@@ -3,13 +3,19 @@
 Each leg takes five frames, so the visits are seen in F6, F11, F16 and F21.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 import itertools
 import math
 
 from cgqn_jax.simulators.draws import Draws
 from cgqn_jax.simulators.narratives.placement import random_cast
-from cgqn_jax.simulators.narratives.stories import Cast, Narrative, Stage, Story
+from cgqn_jax.simulators.narratives.stories import (
+  Cast,
+  Narrative,
+  Stage,
+  Story,
+  all_roles,
+)
 
 NUM_SHAPES = 5
 ACTOR, *TARGETS = range(NUM_SHAPES)
@@ -59,11 +65,6 @@ def _visit(stage: Stage, leg: int, target: int) -> None:
   stage.approach(ACTOR, target, CLOSENESS, leg * LEG, (leg + 1) * LEG)
 
 
-def _actors() -> Iterator[list[int]]:
-  for actor in range(NUM_SHAPES):
-    yield [actor, *(i for i in range(NUM_SHAPES) if i != actor)]
-
-
 TRAVELING_SALESMAN = Narrative(
   name='traveling_salesman',
   stream=0,
@@ -73,7 +74,7 @@ TRAVELING_SALESMAN = Narrative(
   choose=choose_order,
   play=play_order,
   alternatives=lambda cast: itertools.product(
-    _actors(), map(list, itertools.permutations(TARGETS))
+    all_roles(NUM_SHAPES), map(list, itertools.permutations(TARGETS))
   ),
 )
 
@@ -85,5 +86,5 @@ GREEDY_SALESMAN = Narrative(
   begin=begin,
   choose=lambda draws, cast: None,
   play=play_greedy,
-  alternatives=lambda cast: ((roles, None) for roles in _actors()),
+  alternatives=lambda cast: ((roles, None) for roles in all_roles(NUM_SHAPES)),
 )
