@@ -112,9 +112,9 @@ def test_mistakes(of_dice, of_videos, finished, programs, tmp_path):
   ]
   out = tmp_path / 'out'
   done = programs([['figures.py', f'--out={out}', *case] for case, _ in cases])
-  for (case, message), its in zip(cases, done, strict=True):
-    assert its.code == 1 and 'Traceback' not in its.err, (case, its)
-    assert message in its.out + its.err, (case, its)
+  for (case, message), one in zip(cases, done, strict=True):
+    assert one.code == 1 and 'Traceback' not in one.err, (case, one)
+    assert message in one.out + one.err, (case, one)
   assert not out.exists()
 
 
