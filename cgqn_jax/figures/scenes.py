@@ -129,7 +129,9 @@ def _room_page(shown: Sequence[RoomFigure], caption: str) -> Figure:
   heads = ['cameras', 'context', 'truth', *map(style.name, first.samples)]
   widths = [tall, seen_columns * step, step]
   widths += [len(frames) * step for frames in first.samples.values()]
-  starts = _MARGIN + np.cumsum([0, *(width + _BLOCK for width in widths)])
+  starts = [_MARGIN]
+  for width in widths:
+    starts.append(starts[-1] + width + _BLOCK)
   block = tall + _FOOT + 0.2
   page = _Page(starts[-1] - _BLOCK + _MARGIN, _HEAD + block * len(shown))
   for x, width, head in zip(starts, widths, heads, strict=False):
