@@ -35,7 +35,7 @@ def sheet(
   row_labels: Sequence[str] = (),
   column_labels: Sequence[str] = (),
   *,
-  context: Any = None,
+  context: Any = False,
   scale: int | None = None,
 ) -> np.ndarray:
   """Lays frames out as a table; returns a uint8 [height, width, 3] picture.
@@ -45,18 +45,12 @@ def sheet(
   context: bools [columns] or [rows, columns]; these get a coloured frame.
   scale: whole enlargement factor; chosen to be readable when None.
   """
-  frames = np.asarray(frames)
-  if frames.ndim != 5 or frames.shape[-1] != 3 or not frames.size:
-    raise ValueError(
-      f'a sheet takes frames [rows, columns, H, W, 3], not {frames.shape}'
-    )
+  frames = _checked(frames, 'a sheet takes frames [rows, columns, H, W, 3]')
   rows, columns, height, width, _ = frames.shape
   for labels, count in ((row_labels, rows), (column_labels, columns)):
     if labels and len(labels) != count:
       raise ValueError(f'{len(labels)} labels for {count} frames: {labels}')
-  marked = np.broadcast_to(
-    np.asarray(False if context is None else context), (rows, columns)
-  )
+  marked = np.broadcast_to(context, (rows, columns))
   if scale is None:
     most = _WIDEST // (columns * width)
     scale = max(1, min(math.ceil(_READABLE / width), most))
@@ -106,7 +100,7 @@ def save(
   *,
   row_labels: Sequence[str] = (),
   column_labels: Sequence[str] = (),
-  context: Any = None,
+  context: Any = False,
   fps: float = 4.0,
   arrays: Mapping[str, Any] | None = None,
 ) -> None:
@@ -121,7 +115,8 @@ def save(
   elif path.suffix == '.gif':
     save_gif(path, frames, labels=row_labels, context=context, fps=fps)
   else:
-    save_npz(path, {'frames': frames} | dict(arrays or {}))
+    _parent(path)
+    np.savez_compressed(path, frames=frames, **(arrays or {}))
 
 
 def save_png(path: str | pathlib.Path, image: Any) -> None:
@@ -130,32 +125,21 @@ def save_png(path: str | pathlib.Path, image: Any) -> None:
   Image.fromarray(to_uint8(image)).save(path, 'PNG')
 
 
-def save_npz(path: str | pathlib.Path, arrays: Mapping[str, Any]) -> None:
-  """Saves named arrays, compressed."""
-  _parent(path)
-  np.savez_compressed(path, **{k: np.asarray(v) for k, v in arrays.items()})
-
-
 def save_gif(
   path: str | pathlib.Path,
   frames: Any,
   *,
   labels: Sequence[str] = (),
-  context: Any = None,
+  context: Any = False,
   fps: float = 4.0,
-  scale: int | None = None,
 ) -> None:
   """Saves samples [S, T, H, W, 3] side by side as a GIF that loops.
 
   labels: a caption per sample; context: bools [T] or [S, T], as in `sheet`.
   """
-  frames = np.asarray(frames)
-  if frames.ndim != 5 or frames.shape[-1] != 3 or not frames.size:
-    raise ValueError(f'a GIF takes frames [S, T, H, W, 3], not {frames.shape}')
+  frames = _checked(frames, 'a GIF takes frames [S, T, H, W, 3]')
   samples, times = frames.shape[:2]
-  marked = np.broadcast_to(
-    np.asarray(False if context is None else context), (samples, times)
-  )
+  marked = np.broadcast_to(context, (samples, times))
   stills = []
   for t in range(times):
     rows = [
@@ -163,7 +147,6 @@ def save_gif(
         frames[None, i : i + _GIF_ROW, t],
         column_labels=labels[i : i + _GIF_ROW],
         context=marked[i : i + _GIF_ROW, t],
-        scale=scale,
       )
       for i in range(0, samples, _GIF_ROW)
     ]
@@ -184,6 +167,13 @@ def save_gif(
     duration=round(1000 / fps),
     loop=0,
   )
+
+
+def _checked(frames: Any, wanted: str) -> np.ndarray:
+  frames = np.asarray(frames)
+  if frames.ndim != 5 or frames.shape[-1] != 3 or not frames.size:
+    raise ValueError(f'{wanted}, not {frames.shape}')
+  return frames
 
 
 def _cell(frame: np.ndarray, scale: int) -> Image.Image:
@@ -216,15 +206,10 @@ def _room(sizes: Sequence[int]) -> int:
 
 def _stack(rows: Sequence[np.ndarray]) -> np.ndarray:
   """Puts rows under each other, the last one filled up with paper."""
-  width = max(row.shape[1] for row in rows)
-  return np.concatenate(
-    [
-      np.pad(
-        row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255
-      )
-      for row in rows
-    ]
-  )
+  missing = rows[0].shape[1] - rows[-1].shape[1]
+  paper = ((0, 0), (0, missing), (0, 0))
+  filled = np.pad(rows[-1], paper, constant_values=255)
+  return np.concatenate([*rows[:-1], filled])
 
 
 def _parent(path: str | pathlib.Path) -> None:

@@ -19,6 +19,26 @@ from ml_collections import ConfigDict, config_flags
 from cgqn_jax import cli
 from cgqn_jax.benchmark.update import FUTURES, measure
 
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', None, 'With its arguments: configs/narratives.py:preset=...'
+)
+_CONTEXT = flags.DEFINE_integer(
+  'context', None, "Context frames per scene; by default the config's most."
+)
+_TARGETS = flags.DEFINE_integer(
+  'targets', None, "Target frames per scene; by default the config's."
+)
+_DATA = flags.DEFINE_enum(
+  'data',
+  'pipeline',
+  ['pipeline', 'synthetic'],
+  "The config's input pipeline, or noise without any waiting.",
+)
+_REPEATS = flags.DEFINE_integer(
+  'repeats', 10, 'Timings of which the median is taken.', lower_bound=1
+)
+_OUT = flags.DEFINE_string('out', None, 'JSON lines file to append to.')
+
 
 def table(row: dict[str, Any]) -> str:
   """The row for people."""
@@ -63,44 +83,16 @@ def set_frames(
 
 def run() -> None:
   """Reads the flags, measures, prints and appends."""
-  options = flags.FLAGS
-  config = options.config
-  set_frames(config, options.context, options.targets)
+  config = _CONFIG.value
+  set_frames(config, _CONTEXT.value, _TARGETS.value)
   # A compilation read from a cache would take no time.
   jax.config.update('jax_enable_compilation_cache', False)
-  row = measure(
-    config, pipeline=options.data == 'pipeline', repeats=options.repeats
-  )
+  pipeline = _DATA.value == 'pipeline'
+  row = measure(config, pipeline=pipeline, repeats=_REPEATS.value)
   print(table(row))
-  if options.out:
-    append(options.out, row)
-
-
-def define_flags() -> None:
-  """Not at import: another program's --config may be defined by then."""
-  config_flags.DEFINE_config_file(
-    'config',
-    None,
-    'Config, with its arguments: configs/narratives.py:preset=...',
-  )
-  flags.DEFINE_integer(
-    'context', None, "Context frames per scene; by default the config's most."
-  )
-  flags.DEFINE_integer(
-    'targets', None, "Target frames per scene; by default the config's."
-  )
-  flags.DEFINE_enum(
-    'data',
-    'pipeline',
-    ['pipeline', 'synthetic'],
-    "The config's input pipeline, or noise without any waiting.",
-  )
-  flags.DEFINE_integer(
-    'repeats', 10, 'Timings of which the median is taken.', lower_bound=1
-  )
-  flags.DEFINE_string('out', None, 'JSON lines file to append to.')
+  if _OUT.value:
+    append(_OUT.value, row)
 
 
 if __name__ == '__main__':
-  define_flags()
   cli.start(run, required=('config',))

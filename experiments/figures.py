@@ -27,7 +27,7 @@ from cgqn_jax.data import protocols
 from cgqn_jax.figures import curves as curves_lib
 from cgqn_jax.figures import jump as jump_lib
 from cgqn_jax.figures import samples, style
-from cgqn_jax.figures import scenes as scene_figures
+from cgqn_jax.figures import scenes as scenes_lib
 from cgqn_jax.files import read_json, replace_text, write_json
 from cgqn_jax.training.workdir import find, read_workdir
 
@@ -45,7 +45,9 @@ _ONLY = flags.DEFINE_list(
 _VARIANCE = flags.DEFINE_float(
   'variance', None, 'Pixel-variance of the runs in figure 7; default: least.'
 )
-_SCENES = flags.DEFINE_list('scenes', None, 'Of the test split, as 0,3,7.')
+_SCENES = flags.DEFINE_string(
+  'scenes', None, 'Of the test split, as 0,3,7 or 0:4.'
+)
 _NUM_SAMPLES = flags.DEFINE_integer(
   'num_samples', 4, 'Of each model in figure 7.', lower_bound=1
 )
@@ -57,11 +59,9 @@ _SOURCE = flags.DEFINE_enum(
   'source', None, ['tfds', 'simulator'], 'Read scenes from here instead.'
 )
 
-_SPLIT = 'test'
-
 
 def rows_of_runs() -> list[dict[str, Any]]:
-  """The rows of --runs."""
+  """The rows of --runs, one per run."""
   if not _RUNS.value:
     raise ValueError('it needs --runs, the folder of an experiment')
   return results.read_rows(pathlib.Path(_RUNS.value))
@@ -98,52 +98,44 @@ def workdirs() -> dict[str, pathlib.Path]:
   return {row['model']: pathlib.Path(_RUNS.value) / row['run'] for row in best}
 
 
+def load() -> dict[str, samples.Loaded]:
+  """The models of these workdirs."""
+  return samples.load(workdirs(), _SOURCE.value)
+
+
 def scenes(default: str) -> list[int]:
   """What --scenes says."""
-  given = _SCENES.value or default.split(',')
-  if not all(text.isdigit() for text in given):
-    raise ValueError(f'--scenes={",".join(given)}; give numbers, as 0,3,7')
-  return [int(text) for text in given]
+  return cli.parse_frames(_SCENES.value or default, 'scenes', 10**9)
 
 
-def write(name: str, figure: Any, numbers: Any) -> None:
-  """<out>/<name>.png and .json."""
-  out = pathlib.Path(_OUT.value)
-  out.mkdir(parents=True, exist_ok=True)
+def write(
+  name: str, figure: Any, numbers: Any, text: str | None = None
+) -> None:
+  """Writes <out>/<name>.json, and .png and .md where there are any."""
+  path = pathlib.Path(_OUT.value) / name
+  path.parent.mkdir(parents=True, exist_ok=True)
   if figure is not None:
-    style.save(figure, out / f'{name}.png')
-  write_json(out / f'{name}.json', numbers)
-  print(f'wrote {out / name}{".png" if figure is not None else ".json"}')
-
-
-def write_text(name: str, text: str) -> None:
-  """<out>/<name>.md."""
-  path = pathlib.Path(_OUT.value) / f'{name}.md'
-  replace_text(path, text)
-  print(f'wrote {path}')
+    style.save(figure, path.with_suffix('.png'))
+  write_json(path.with_suffix('.json'), numbers)
+  print(f'wrote {path}{".png" if figure is not None else ".json"}')
+  if text is not None:
+    replace_text(path.with_suffix('.md'), text + '\n')
+    print(f'wrote {path}.md')
 
 
 def figure_3() -> None:
   """F1 F6 | F11 F16 F21: truth, and two samples of each model."""
-  its, indices = workdirs(), scenes('0,1')
-  loaded = samples.load(its, _SOURCE.value)
-  write(
-    'figure_3',
-    *scene_figures.continuations(loaded, its, _SPLIT, indices, _SEED.value),
-  )
+  indices = scenes('0,1')
+  write('figure_3', *scenes_lib.continuations(load(), indices, _SEED.value))
 
 
 def figure_4() -> None:
   """Color Reaction: truth; forwards; backwards; both ways at once."""
-  its, indices = workdirs(), scenes('0,1,2')
+  indices, paths = scenes('0,1,2'), workdirs()
   # One model; the paper shows CGQN's.
-  name = 'cgqn' if 'cgqn' in its else next(iter(its))
-  its = {name: its[name]}
-  loaded = samples.load(its, _SOURCE.value)
-  write(
-    'figure_4',
-    *scene_figures.reactions(loaded, its, _SPLIT, indices, _SEED.value),
-  )
+  name = 'cgqn' if 'cgqn' in paths else next(iter(paths))
+  loaded = samples.load({name: paths[name]}, _SOURCE.value)
+  write('figure_4', *scenes_lib.reactions(loaded, indices, _SEED.value))
 
 
 def figure_5() -> None:
@@ -173,12 +165,11 @@ def figure_6() -> None:
 
 def figure_7() -> None:
   """Cameras from above beside truth and samples of the same queries."""
-  its, indices = workdirs(), scenes('0,1,2')
-  loaded = samples.load(its, _SOURCE.value)
-  shown = samples.rooms(
-    loaded, _SPLIT, indices, _NUM_SAMPLES.value, _SEED.value
+  indices = scenes('0,1,2')
+  figure, numbers = scenes_lib.rooms(
+    load(), indices, _NUM_SAMPLES.value, _SEED.value
   )
-  write('figure_7', *scene_figures.rooms(shown, loaded, its, _SEED.value))
+  write('figure_7', figure, numbers)
 
 
 def consistency() -> None:
@@ -186,8 +177,8 @@ def consistency() -> None:
   rows = rows_of_runs()
   text, summary = dice_tables.consistency_table(rows)
   protocol = tables.protocol(rows)
-  write('consistency', None, {'protocol': protocol, 'variances': summary})
-  write_text('consistency', f'{protocol}\n\n{text}\n')
+  numbers = {'protocol': protocol, 'variances': summary}
+  write('consistency', None, numbers, f'{protocol}\n\n{text}')
 
 
 def jumps() -> None:
@@ -195,8 +186,7 @@ def jumps() -> None:
   if not _JUMP.value:
     raise ValueError('it needs --jump, the file of experiments/jump.py')
   rows = jump.load(_JUMP.value)
-  write('jump', *jump_lib.draw(rows))
-  write_text('jump', jump_lib.tables(rows) + '\n')
+  write('jump', *jump_lib.draw(rows), jump_lib.tables(rows))
 
 
 class Entry(NamedTuple):
@@ -222,16 +212,16 @@ FIGURES = {
 def applicable() -> list[str]:
   """The figures of this kind of data, and of this kind of file."""
   names = ['jump'] if _JUMP.value else []
-  if not _has_runs():
-    return names
-  task, dataset = data()
-  return names + [
-    name
-    for name, entry in FIGURES.items()
-    if entry.task == task
-    and (entry.narrative is None or dataset.endswith(entry.narrative))
-    and (_RUNS.value or not entry.needs_runs)
-  ]
+  if _RUNS.value or _WORKDIRS.value:
+    task, dataset = data()
+    names += [
+      name
+      for name, entry in FIGURES.items()
+      if entry.task == task
+      and (entry.narrative is None or dataset.endswith(entry.narrative))
+      and (_RUNS.value or not entry.needs_runs)
+    ]
+  return names
 
 
 def data() -> tuple[str, str]:
@@ -244,14 +234,10 @@ def data() -> tuple[str, str]:
   return protocols.for_config(config).task, dataset
 
 
-def _has_runs() -> bool:
-  return bool(_RUNS.value or _WORKDIRS.value)
-
-
 def draw(name: str) -> None:
   """Draws a figure; ValueError where it is of other data."""
   entry = FIGURES[name]
-  if entry.task and _has_runs():
+  if entry.task and (_RUNS.value or _WORKDIRS.value):
     task, _ = data()
     if entry.task != task:
       raise ValueError(f'it is of {entry.task}, and these runs of {task}')
@@ -260,7 +246,7 @@ def draw(name: str) -> None:
 
 def run() -> None:
   """Draws what was asked for; says what is missing and goes on."""
-  if not (_has_runs() or _JUMP.value):
+  if not (_RUNS.value or _WORKDIRS.value or _JUMP.value):
     raise ValueError(
       'give --runs, the folder of an experiment, or --workdirs=cgqn=W'
     )

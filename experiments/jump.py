@@ -24,7 +24,7 @@ _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Experiment: configs/comparison.py:preset=...'
 )
 _OUT = flags.DEFINE_string('out', None, 'JSON lines file, written anew.')
-_FRAMES = flags.DEFINE_list(
+_FRAMES = flags.DEFINE_string(
   'frames', '6,8,10,12,16,20,40,100', 't; videos of training end at 20.'
 )
 _BATCH_SIZE = flags.DEFINE_integer(
@@ -49,25 +49,18 @@ def configs_of(config: ConfigDict) -> dict[str, ConfigDict]:
   return found
 
 
-def frames() -> list[int]:
-  """What --frames says, from the first to the last."""
-  if not all(text.strip().isdigit() for text in _FRAMES.value):
-    raise ValueError(f'--frames={",".join(_FRAMES.value)}; give 6,20,100')
-  return sorted(int(text) for text in _FRAMES.value)
-
-
 def run() -> None:
   """Reads the flags, measures, writes."""
   out = pathlib.Path(_OUT.value)
   if out.is_dir():
     raise ValueError(f'--out={out} is a folder; give a file in it, *.jsonl')
+  frames = sorted(cli.parse_frames(_FRAMES.value, 'frames', 10**6))
   rows = jump.measure(
     configs_of(_CONFIG.value),
-    frames(),
+    frames,
     batch_size=_BATCH_SIZE.value,
     num_samples=_NUM_SAMPLES.value,
     repeats=_REPEATS.value,
-    say=lambda line: print(line, flush=True),
   )
   out.parent.mkdir(parents=True, exist_ok=True)
   write_jsonl(out, rows)

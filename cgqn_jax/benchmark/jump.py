@@ -7,10 +7,9 @@ has learnt. So t may lie beyond the videos of training; there CGQN is asked for
 a timestamp above 1, and the sequential models roll on.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import functools
 import pathlib
-import time
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +17,7 @@ from ml_collections import ConfigDict
 import numpy as np
 import optax
 from scipy import stats
+import tqdm
 
 from cgqn_jax.benchmark import timing
 from cgqn_jax.benchmark.flops import count_flops
@@ -30,16 +30,7 @@ CONTEXT = 6  # frames 0 .. 5, as in figure 3
 # Frame t alone, or all frames from the context to t.
 MODES = ('one', 'all')
 
-Say = Callable[[str], None]
 Rows = Sequence[Mapping[str, Any]]
-
-
-class Case(NamedTuple):
-  """What is timed: a model of the comparison that draws up to a frame."""
-
-  model: str
-  frame: int
-  mode: str
 
 
 def measure(
@@ -49,7 +40,6 @@ def measure(
   batch_size: int = 1,
   num_samples: int = 1,
   repeats: int = 20,
-  say: Say = print,
 ) -> list[dict[str, Any]]:
   """Seconds and FLOPs of every model, frame and mode, a row each.
 
@@ -59,7 +49,6 @@ def measure(
     batch_size: scenes at once.
     num_samples: of each scene.
     repeats: timings of each, in as many rounds over all of them.
-    say: takes a line of progress.
 
   Returns:
     Rows with `seconds` (the median), `first_quartile`, `third_quartile`,
@@ -68,6 +57,36 @@ def measure(
     measured, where and when.
   """
   check(configs, frames)
+  calls, rows = [], []
+  total = len(configs) * len(frames) * len(MODES)
+  bar = tqdm.tqdm(total=total, desc='compiled', unit=' calls')
+  for name, config in configs.items():
+    model = build(config)
+    params = model.init(jax.random.key(0))
+    for frame in frames:
+      reached = reaching(model, frame)
+      for mode in MODES:
+        arguments = jax.device_put(
+          (params, *inputs(config, frame, mode, batch_size))
+        )
+        call = functools.partial(_sample, reached, num_samples, *arguments)
+        timing.warm_up(call)
+        calls.append(call)
+        rows.append(
+          {
+            'model': name,
+            'frame': frame,
+            'mode': mode,
+            'frames': arguments[-1].shape[1],
+            'preset': config.preset,
+            'frame_size': config.data.frame_size,
+            'trained_frames': config.data.num_frames,
+            'parameters': optax.tree.size(params),
+            'flops': flops(reached, num_samples, *arguments),
+          }
+        )
+        bar.update()
+  bar.close()
   common = {
     'context': CONTEXT,
     'batch_size': batch_size,
@@ -75,43 +94,13 @@ def measure(
     'repeats': repeats,
     **timing.circumstances(),
   }
-  calls, rows = {}, {}
-  total, start = len(configs) * len(frames) * len(MODES), time.monotonic()
-  for name, config in configs.items():
-    model = build(config)
-    params = model.init(jax.random.key(0))
-    for frame in frames:
-      its = reaching(model, frame)
-      for mode in MODES:
-        case = Case(name, frame, mode)
-        arguments = jax.device_put(
-          (params, *inputs(config, frame, mode, batch_size))
-        )
-        call = functools.partial(_sample, its, num_samples, *arguments)
-        first_s = timing.warm_up(call)
-        calls[case] = call
-        rows[case] = {
-          **case._asdict(),
-          'frames': arguments[-1].shape[1],
-          'preset': config.preset,
-          'frame_size': config.data.frame_size,
-          'trained_frames': config.data.num_frames,
-          'parameters': optax.tree.size(params),
-          'flops': _count(its, num_samples, arguments),
-        }
-        say(
-          f'compiled {len(calls)} of {total}: {name}, frame {frame}, {mode}, '
-          f'{first_s:.1f} s; {_left(start, len(calls), total)}'
-        )
-  start = time.monotonic()
-  timings = timing.interleaved(
-    calls,
-    repeats,
-    lambda n: say(f'round {n} of {repeats}; {_left(start, n, repeats)}'),
-  )
-  return [
-    rows[case] | _summary(seconds) | common for case, seconds in timings.items()
-  ]
+  for row, timings in zip(
+    rows, timing.interleaved(calls, repeats), strict=True
+  ):
+    low, median, high = np.quantile(timings, (0.25, 0.5, 0.75)).tolist()
+    row |= {'seconds': median, 'first_quartile': low, 'third_quartile': high}
+    row |= {'timings': timings} | common
+  return rows
 
 
 def check(configs: Mapping[str, ConfigDict], frames: Sequence[int]) -> None:
@@ -172,28 +161,14 @@ def _sample(
   return model.sample(params, *arguments, num_samples=num_samples)
 
 
-def _count(model: Model, num_samples: int, arguments: tuple[Any, ...]) -> int:
+def flops(model: Model, num_samples: int, *arguments: Any) -> int:
+  """Operations of one call of `model.sample`."""
   sample = functools.partial(counted(model).sample, num_samples=num_samples)
   return count_flops(sample, *arguments)
 
 
-def _summary(seconds: Sequence[float]) -> dict[str, Any]:
-  low, median, high = np.quantile(seconds, (0.25, 0.5, 0.75)).tolist()
-  return {
-    'seconds': median,
-    'first_quartile': low,
-    'third_quartile': high,
-    'timings': list(seconds),
-  }
-
-
-def _left(start: float, done: int, total: int) -> str:
-  seconds = (time.monotonic() - start) * (total - done) / done
-  return f'about {seconds / 60:.1f} min left'
-
-
 def load(path: str | pathlib.Path) -> list[dict[str, Any]]:
-  """Reads them; ValueError, one line, where there are none."""
+  """Reads what `measure` gave; ValueError, one line, where there is none."""
   rows = read_jsonl(pathlib.Path(path))
   if not rows or 'timings' not in rows[0]:
     raise ValueError(f'{path} holds no rows of experiments/jump.py')
@@ -205,6 +180,12 @@ class Spread(NamedTuple):
 
   median: float
   interval: tuple[float, float] | None
+
+  def text(self, form: str, scale: float = 1.0) -> str:
+    """As '0.31 [0.28, 0.35]'."""
+    values = (self.median, *(self.interval or ()))
+    median, *ends = (f'{scale * value:{form}}' for value in values)
+    return f'{median} [{", ".join(ends)}]' if ends else median
 
 
 class Fit(NamedTuple):
@@ -252,15 +233,6 @@ def spread(values: np.ndarray) -> Spread:
   return Spread(float(np.median(values)), interval)
 
 
-def told(its: Spread, form: str, scale: float = 1.0) -> str:
-  """As '0.31 [0.28, 0.35]'."""
-  text = f'{scale * its.median:{form}}'
-  if its.interval is None:
-    return text
-  low, high = (f'{scale * value:{form}}' for value in its.interval)
-  return f'{text} [{low}, {high}]'
-
-
 def _slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
   """Slopes [...] of the least squares lines through x [T] and y [T, ...]."""
   centred = x - x.mean()
@@ -270,8 +242,9 @@ def _slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def groups(rows: Rows, mode: str) -> dict[str, list[Mapping[str, Any]]]:
   """The rows of a mode by model, each by t."""
   found: dict[str, list[Mapping[str, Any]]] = {}
-  for row in sorted(rows, key=lambda row: row['frame']):
+  for row in rows:
     if row['mode'] == mode:
       found.setdefault(row['model'], []).append(row)
-  order = dict.fromkeys(row['model'] for row in rows)
-  return {name: found[name] for name in order if name in found}
+  for group in found.values():
+    group.sort(key=lambda row: row['frame'])
+  return found

@@ -1,10 +1,9 @@
 """Seconds of calls whose results JAX computes in the background.
 
-Whatever is timed is warmed up first, waited for, and
-summed up by its median.
+What is timed is warmed up first, waited for, and summed up by its median.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Sequence
 import datetime
 import random
 import statistics
@@ -12,6 +11,7 @@ import time
 from typing import Any
 
 import jax
+import tqdm
 
 from cgqn_jax.training.workdir import versions
 
@@ -36,42 +36,32 @@ def timed(call: Callable[..., Any], *args: Any) -> tuple[Any, float]:
   return result, time.perf_counter() - start
 
 
-def warm_up(call: Callable[..., Any], *args: Any) -> float:
-  """Compiles a jitted call and runs it WARM_UP times; seconds of the first."""
-  _, first_s = timed(call, *args)
-  for _ in range(WARM_UP - 1):
-    timed(call, *args)
-  return first_s
+def warm_up(call: Callable[[], Any]) -> None:
+  """Compiles a jitted call and runs it WARM_UP times."""
+  for _ in range(WARM_UP):
+    timed(call)
 
 
-def median_seconds(call: Callable[..., Any], *args: Any, repeats: int) -> float:
+def median_seconds(call: Callable[[], Any], repeats: int) -> float:
   """Median wall-clock seconds of one call, after warm-up."""
-  warm_up(call, *args)
-  return statistics.median(timed(call, *args)[1] for _ in range(repeats))
+  warm_up(call)
+  return statistics.median(timed(call)[1] for _ in range(repeats))
 
 
 def interleaved(
-  calls: Mapping[Hashable, Callable[[], Any]],
-  repeats: int,
-  after_round: Callable[[int], None] = lambda rounds: None,
-) -> dict[Hashable, list[float]]:
-  """Seconds of each of several calls, compiled already: one a round.
+  calls: Sequence[Callable[[], Any]], repeats: int
+) -> list[list[float]]:
+  """Seconds of each of several calls, compiled already: one per round.
 
   Every round makes all calls in an order of its own, so a machine that slows
   down favours none. Each is made twice and timed the second time, when the
   caches hold what it needs and not what the call before it left.
-
-  Args:
-    calls: by name.
-    repeats: rounds.
-    after_round: called with the number of rounds that are done.
   """
-  shuffler, order = random.Random(0), list(calls)
-  seconds: dict[Hashable, list[float]] = {name: [] for name in calls}
-  for number in range(repeats):
+  shuffler, order = random.Random(0), list(range(len(calls)))
+  seconds: list[list[float]] = [[] for _ in calls]
+  for _ in tqdm.trange(repeats, desc='timed', unit=' rounds'):
     shuffler.shuffle(order)
-    for name in order:
-      timed(calls[name])
-      seconds[name].append(timed(calls[name])[1])
-    after_round(number + 1)
+    for number in order:
+      timed(calls[number])
+      seconds[number].append(timed(calls[number])[1])
   return seconds

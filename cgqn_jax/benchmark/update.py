@@ -123,8 +123,8 @@ def time_update(
   """The state after all updates, seconds to compile, seconds per update."""
   seconds = []
   for _ in range(1 + timing.WARM_UP + repeats):
-    (state, _), its = timing.timed(update, state, batch)
-    seconds.append(its)
+    (state, _), taken = timing.timed(update, state, batch)
+    seconds.append(taken)
   step_s = statistics.median(seconds[-repeats:])
   return state, max(seconds[0] - step_s, 0.0), step_s
 
@@ -159,18 +159,17 @@ def time_sampling(
   model: Model, params: Params, config: ConfigDict, repeats: int
 ) -> float:
   """Seconds to draw 30 futures of all frames of one video."""
-  context, frames = config.data.max_context, config.data.num_frames
-  size = config.data.frame_size
-  views = np.linspace(0, 1, frames, dtype=np.float32)
-  views = np.tile(views[None, :, None], (1, 1, config.data.view_size))
-  scene = Scene(
-    np.zeros((1, context, size, size, 3), np.uint8), views[:, :context]
+  scenes = synthetic_batch(config)
+  context, mask = jax.tree.map(
+    lambda x: x[:1], (scenes.context, scenes.context_mask)
   )
-  mask = np.ones((1, context), bool)
+  views = np.linspace(0, 1, config.data.num_frames, dtype=np.float32)
+  views = np.tile(views[None, :, None], (1, 1, config.data.view_size))
+  context = Scene(context.frames, views[:, : config.data.max_context])
   sample = jax.jit(functools.partial(model.sample, num_samples=FUTURES))
-  key = jax.random.key(config.seed)
-  arguments = jax.device_put((params, key, scene, mask, views))
-  return timing.median_seconds(sample, *arguments, repeats=repeats)
+  arguments = (params, jax.random.key(config.seed), context, mask, views)
+  call = functools.partial(sample, *jax.device_put(arguments))
+  return timing.median_seconds(call, repeats)
 
 
 def peak_memory_bytes() -> int:

@@ -4,7 +4,6 @@ Paper, section 4.1: CGQN goes to any frame at once, sequential models through
 all frames before it.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
@@ -21,16 +20,15 @@ TITLES = {
   'one': 'frame t alone',
   'all': f'all frames from {jump_lib.CONTEXT} to t',
 }
-# Lines lie on each other where models cost the same.
-_MARKERS = {
-  'cgqn': 'o',
-  'cgqn_context': 's',
-  'gqn': 'x',
-  'sssm': '^',
-  'sv2p': 'v',
-  'cdna': 'D',
+# Marker and dashes, for lines lie on each other where models cost the same.
+_LOOKS = {
+  'cgqn': ('o', '-'),
+  'cgqn_context': ('s', (0, (1, 2))),
+  'gqn': ('x', (0, (4, 3))),
+  'sssm': ('^', '-'),
+  'sv2p': ('v', '-'),
+  'cdna': ('D', (0, (4, 3))),
 }
-_DASHES = {'gqn': (0, (4, 3)), 'cgqn_context': (0, (1, 2)), 'cdna': (0, (4, 3))}
 
 
 @matplotlib.rc_context(style.STYLE)
@@ -46,14 +44,12 @@ def draw(rows: Rows) -> tuple[Figure, dict[str, Any]]:
   figure = Figure(figsize=(7.4, 5.6), layout='constrained')
   axes = figure.subplots(2, 2, sharex=True, sharey='row')
   numbers: dict[str, Any] = {}
-  fits: dict[str, dict[str, jump_lib.Fit]] = {}
   for column, (mode, title) in enumerate(TITLES.items()):
-    numbers[mode], fits[mode] = {}, {}
-    for name, its in jump_lib.groups(rows, mode).items():
-      _line(axes[0, column], name, its, 'seconds', 1e3)
-      _line(axes[1, column], name, its, 'flops', 1e-9)
-      fits[mode][name] = jump_lib.fit(its)
-      numbers[mode][name] = _numbers(its, fits[mode][name])
+    numbers[mode] = {}
+    for name, group in jump_lib.groups(rows, mode).items():
+      _line(axes[0, column], name, group, 'seconds', 1e3)
+      _line(axes[1, column], name, group, 'flops', 1e-9)
+      numbers[mode][name] = _numbers(group)
     axes[0, column].set_title(title)
     axes[1, column].set_xlabel('t, frames from 0')
   axes[0, 0].set_ylabel('milliseconds')
@@ -66,7 +62,7 @@ def draw(rows: Rows) -> tuple[Figure, dict[str, Any]]:
     handles, labels, loc='outside upper center', ncols=len(labels),
     handlelength=3,
   )  # fmt: skip
-  text = _caption(rows, fits['one'])
+  text = _caption(rows)
   style.caption(figure, text)
   return figure, {'caption': text, 'modes': numbers}
 
@@ -74,10 +70,10 @@ def draw(rows: Rows) -> tuple[Figure, dict[str, Any]]:
 def _line(axis: Axes, name: str, rows: Rows, field: str, scale: float) -> None:
   """Medians, and the quartiles where there are any."""
   frames, tint = [row['frame'] for row in rows], style.color(name)
+  marker, dashes = _LOOKS.get(name, ('.', '-'))
   axis.plot(
     frames, [scale * row[field] for row in rows], color=tint, lw=1.3,
-    ls=_DASHES.get(name, '-'), marker=_MARKERS.get(name, '.'), ms=3.5,
-    label=style.name(name),
+    ls=dashes, marker=marker, ms=3.5, label=style.name(name),
   )  # fmt: skip
   if field == 'seconds':
     low, high = (
@@ -100,21 +96,23 @@ def _scales(axis: Axes, frames: list[int], trained: int) -> None:
     axis.axvline(trained, color=style.FAINT, lw=0.8, ls=(0, (1.5, 1.5)))
 
 
-def _numbers(rows: Rows, fitted: jump_lib.Fit) -> dict[str, Any]:
+def _numbers(rows: Rows) -> dict[str, Any]:
   """The numbers of a line as drawn, and how it grows."""
   names = ('frame', 'seconds', 'first_quartile', 'third_quartile', 'flops')
-  return (
-    {name: [row[name] for row in rows] for name in names}
-    | {'parameters': rows[0]['parameters']}
-    | {'slope_s': fitted.slope._asdict(), 'ratio': fitted.ratio._asdict()}
-    | {'slope_flops': fitted.growth, 'verdict': fitted.verdict}
-  )
+  fit = jump_lib.fit(rows)
+  return {name: [row[name] for row in rows] for name in names} | {
+    'parameters': rows[0]['parameters'],
+    'slope_s': fit.slope._asdict(),
+    'ratio': fit.ratio._asdict(),
+    'slope_flops': fit.growth,
+    'verdict': fit.verdict,
+  }
 
 
-def _caption(rows: Rows, fits: Mapping[str, jump_lib.Fit]) -> str:
+def _caption(rows: Rows) -> str:
   slopes = [
-    f'{style.name(name)} {jump_lib.told(its.slope, ".3g", 1e3)}'
-    for name, its in fits.items()
+    f'{style.name(name)} {jump_lib.fit(group).slope.text(".3g", 1e3)}'
+    for name, group in jump_lib.groups(rows, 'one').items()
   ]
   return (
     f'{protocol(rows)} Bands: quartiles; dotted: the last frame of '
@@ -128,68 +126,45 @@ def protocol(rows: Rows) -> str:
   row = rows[0]
   size, last = row['frame_size'], row['trained_frames'] - 1
   videos, samples = row['batch_size'], row['num_samples']
-  counts = f'videos at once: {videos}, samples of each: {samples}'
-  text = (
+  return (
     f'Preset {row["preset"]}, {size}x{size}, context: frames 0 to '
-    f'{row["context"] - 1}; {counts}; '
-    'fresh parameters, as time does not depend on them; videos of training '
-    f'end at frame {last}. Medians of {row["repeats"]} timings in rounds over '
-    f'all models and t, on {row["devices"]} x {row["device"]}, '
+    f'{row["context"] - 1}; videos at once: {videos}, samples of each: '
+    f'{samples}; fresh parameters, as time does not depend on them; videos of '
+    f'training end at frame {last}. Medians of {row["repeats"]} timings in '
+    f'rounds over all models and t, on {row["devices"]} x {row["device"]}, '
     f'{row["date"][:10]}, jax {row["versions"]["jax"]}; intervals: 95 %, '
     'of the median over rounds, by the sign test.'
-  )
-  starred = any(row['model'] == 'cgqn_context' for row in rows)
-  return text + (f' {style.FOOTNOTE}.' if starred else '')
+  ) + style.footnote({row['model'] for row in rows})
 
 
 def tables(rows: Rows) -> str:
   """Milliseconds and GFLOP at each t, for one frame and for all."""
+  frames = sorted({row['frame'] for row in rows})
+  times = [f't = {t}' for t in frames]
+  growth = ['ms a further frame', f't = {frames[-1]} over {frames[0]}', 'in t']
   parts = [protocol(rows)]
   for mode, title in TITLES.items():
-    its = jump_lib.groups(rows, mode)
+    seconds, flops = [], []
+    for model, group in jump_lib.groups(rows, mode).items():
+      name, fit = style.name(model), jump_lib.fit(group)
+      seconds.append(
+        [
+          name,
+          f'{group[0]["parameters"]:,}',
+          *(f'{1e3 * row["seconds"]:.4g}' for row in group),
+          fit.slope.text('.3g', 1e3),
+          fit.ratio.text('.3g'),
+          fit.verdict,
+        ]
+      )
+      gflop = [f'{row["flops"] / 1e9:.4g}' for row in group]
+      flops.append([name, *gflop, f'{fit.growth / 1e6:.4g}'])
     parts += [
       f'Milliseconds to draw {title}:',
-      _seconds(its),
+      markdown.table(['model', 'parameters', *times, *growth], seconds, left=1),
       f'GFLOP to draw {title}:',
-      _flops(its),
+      markdown.table(
+        ['model', *times, 'MFLOP per further frame'], flops, left=1
+      ),
     ]
   return '\n\n'.join(parts)
-
-
-def _seconds(its: Mapping[str, Rows]) -> str:
-  lines = []
-  for name, rows in its.items():
-    fitted = jump_lib.fit(rows)
-    lines.append(
-      [
-        style.name(name),
-        f'{rows[0]["parameters"]:,}',
-        *(f'{1e3 * row["seconds"]:.4g}' for row in rows),
-        jump_lib.told(fitted.slope, '.3g', 1e3),
-        jump_lib.told(fitted.ratio, '.3g'),
-        fitted.verdict,
-      ]
-    )
-  frames = _frames(its)
-  ratio = f't = {frames[-1]} over {frames[0]}'
-  heads = ['model', 'parameters', *(f't = {t}' for t in frames)]
-  return markdown.table(
-    [*heads, 'ms a further frame', ratio, 'in t'], lines, left=1
-  )
-
-
-def _flops(its: Mapping[str, Rows]) -> str:
-  lines = [
-    [
-      style.name(name),
-      *(f'{row["flops"] / 1e9:.4g}' for row in rows),
-      f'{jump_lib.fit(rows).growth / 1e6:.4g}',
-    ]
-    for name, rows in its.items()
-  ]
-  heads = ['model', *(f't = {t}' for t in _frames(its))]
-  return markdown.table([*heads, 'MFLOP per further frame'], lines, left=1)
-
-
-def _frames(its: Mapping[str, Rows]) -> list[int]:
-  return [row['frame'] for row in next(iter(its.values()))]

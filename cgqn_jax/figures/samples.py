@@ -21,6 +21,8 @@ from cgqn_jax.simulators import dice
 from cgqn_jax.training import workdir as workdir_lib
 from cgqn_jax.types import Params
 
+SPLIT = 'test'
+
 
 class RoomFigure(NamedTuple):
   """One room of figure 7.
@@ -43,7 +45,13 @@ class RoomFigure(NamedTuple):
   label: str
 
 
-Loaded = tuple[Model, Params, ConfigDict]  # of `workdir.load`
+class Loaded(NamedTuple):
+  """A trained model, and the workdir that it is from."""
+
+  model: Model
+  params: Params
+  config: ConfigDict
+  workdir: pathlib.Path
 
 
 def load(
@@ -52,17 +60,16 @@ def load(
   """Models by name, all of the same data; ValueError where they are not."""
   loaded = {}
   for name, workdir in workdirs.items():
-    model, params, config = workdir_lib.load(workdir)
+    loaded[name] = Loaded(*workdir_lib.load(workdir), workdir)
     if source:
-      config.data.source = source
-    loaded[name] = (model, params, config)
-  first = next(iter(workdirs))
-  for name, (*_, config) in loaded.items():
-    here, there = _dataset(config), _dataset(loaded[first][2])
+      loaded[name].config.data.source = source
+  first, *others = loaded.values()
+  for other in others:
+    here, there = _dataset(other.config), _dataset(first.config)
     if here != there:
       raise ValueError(
-        f'{workdirs[name]} is of {here}, {workdirs[first]} of {there}; a '
-        'figure shows models of the same data'
+        f'{other.workdir} is of {here}, {first.workdir} of {there}; a figure '
+        'shows models of the same data'
       )
   return loaded
 
@@ -74,20 +81,19 @@ def _dataset(config: ConfigDict) -> str:
 
 def rooms(
   loaded: Mapping[str, Loaded],
-  split: str,
   indices: Sequence[int],
   num_samples: int,
   seed: int,
 ) -> list[RoomFigure]:
   """What figure 7 shows of these scenes, read by the judge."""
-  config = next(iter(loaded.values()))[2]
+  config = next(iter(loaded.values())).config
   if config.data.config not in dice.STYLES:
     raise ValueError(
       f'figure 7 needs the cube and the digits of the simulator, which knows '
       f'{", ".join(dice.STYLES)} and not {config.data.config!r}'
     )
   style = dice.STYLES[config.data.config]
-  source, protocol = open_source(config, split), protocols.for_config(config)
+  source, protocol = open_source(config, SPLIT), protocols.for_config(config)
   examples = batches.scenes(source, indices)
   batch = batches.make_batch(
     source,
@@ -98,10 +104,10 @@ def rooms(
   context, target, sides = batch.context, batch.target, batch.hidden_side
   samples = {
     name: draw_all(model, params, jax.random.key(seed), batch, num_samples)
-    for name, (model, params, _) in loaded.items()
+    for name, (model, params, *_) in loaded.items()
   }
   renders = dice_judge.possible_digits(
-    split,
+    SPLIT,
     ids,
     target.views,
     sides,
@@ -114,14 +120,14 @@ def rooms(
       context=context.frames[b],
       truth=target.frames[b],
       cameras=np.concatenate([context.views[b], target.views[b]]),
-      cube=np.asarray(dice.sample(split, ids[b], style=style).cube),
+      cube=np.asarray(dice.sample(SPLIT, ids[b], style=style).cube),
       side=int(sides[b]),
-      samples={name: its[:, b] for name, its in samples.items()},
+      samples={name: drawn[:, b] for name, drawn in samples.items()},
       readings={
-        name: _read(its[:, b], renders[b], style)
-        for name, its in samples.items()
+        name: _read(drawn[:, b], renders[b], style)
+        for name, drawn in samples.items()
       },
-      label=f'{split} scene {indices[b]}',
+      label=f'{SPLIT} scene {indices[b]}',
     )
     for b in range(len(ids))
   ]
@@ -137,7 +143,6 @@ def _read(
 
 def continuations(
   loaded: Mapping[str, Loaded],
-  split: str,
   indices: Sequence[int],
   context: Sequence[int],
   num_samples: int,
@@ -148,8 +153,8 @@ def continuations(
   Returns:
     (truth, {model: [S, B, N, H, W, 3]}); context frames are the true ones.
   """
-  config = next(iter(loaded.values()))[2]
-  source = open_source(config, split)
+  config = next(iter(loaded.values())).config
+  source = open_source(config, SPLIT)
   seen = np.array(context, int)
   hidden = np.setdiff1d(np.arange(config.data.num_frames), seen)
   batch = batches.make_batch(
@@ -159,7 +164,7 @@ def continuations(
   )
   truth = batches.whole_scenes(source, indices).frames / 255.0
   filled = {}
-  for name, (model, params, _) in loaded.items():
+  for name, (model, params, *_) in loaded.items():
     key = jax.random.key(seed)
     filled[name] = np.repeat(truth[None], num_samples, axis=0)
     filled[name][:, :, hidden] = draw_all(

@@ -5,7 +5,6 @@ whatever their number.
 """
 
 from collections.abc import Mapping, Sequence
-import pathlib
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -16,7 +15,7 @@ import numpy as np
 
 from cgqn_jax import images
 from cgqn_jax.figures import samples as samples_lib
-from cgqn_jax.figures import style as style_lib
+from cgqn_jax.figures import style
 from cgqn_jax.figures.samples import Loaded, RoomFigure
 from cgqn_jax.simulators import dice
 from cgqn_jax.simulators.dice.rooms import EDGE, HALF_ROOM
@@ -26,8 +25,6 @@ SEEN, ASKED = '#1f5aa6', '#c4342d'  # the paper's blue and red cones
 _TILE, _GAP, _BLOCK = 0.72, 0.05, 0.3  # inches
 _HEAD, _FOOT, _MARGIN = 0.3, 0.17, 0.12
 
-
-Workdirs = Mapping[str, pathlib.Path]
 # Of figure 4: what is shown, and context and number of the sample of a panel,
 # from 0.
 _SHOWN = (0, 3, 6, 10)
@@ -41,11 +38,11 @@ _PANELS = (
 
 
 class Strip(NamedTuple):
-  """A row of tiles: frames [N, H, W, 3]; `seen` ones get a blue frame."""
+  """All frames of a video; those of `context` get a blue edge."""
 
   label: str
   frames: np.ndarray
-  seen: Sequence[bool]
+  context: Sequence[int]
 
 
 class _Page:
@@ -83,34 +80,60 @@ class _Page:
         bbox={'fc': 'white', 'ec': 'none', 'pad': 1.0, 'alpha': 0.85},
       )  # fmt: skip
 
-  def text(self, x: float, y: float, text: str, **style: Any) -> None:
+  def text(self, x: float, y: float, text: str, **look: Any) -> None:
     width, height = self._size
-    style = {'ha': 'center', 'va': 'center', 'color': style_lib.INK} | style
-    self.figure.text(x / width, 1 - y / height, text, **style)
+    look = {'ha': 'center', 'va': 'center', 'color': style.INK} | look
+    self.figure.text(x / width, 1 - y / height, text, **look)
 
 
-def room_size(context: int, targets: int) -> int:
-  """Tiles in a column of context frames, as high as the targets."""
-  return -(-context // targets)
+def rooms(
+  loaded: Mapping[str, Loaded],
+  indices: Sequence[int],
+  num_samples: int,
+  seed: int,
+) -> tuple[Figure, dict[str, Any]]:
+  """Figure 7: cameras from above, context, truth and samples."""
+  shown = samples_lib.rooms(loaded, indices, num_samples, seed)
+  model, _, config, _ = next(iter(loaded.values()))
+  size = config.data.frame_size
+  variance = float(model.pixel_variance(config.num_steps))
+  caption = (
+    f'Dice, {size}x{size}, pixel-variance {variance:.3g}. Blue: the cameras a '
+    'to e of the context, which shows three sides of the cube. Red: the '
+    'fourth side, and the queries 1 to 3 that show it. "reads": class of the '
+    'digit that the simulator finds in views 1, 2 and 3, and a dash for none; '
+    f'green where all three show the same digit. {_runs(loaded, seed)}'
+  )
+  numbers = [
+    {
+      'scene': room.label,
+      'cameras': room.cameras.tolist(),
+      'cube': room.cube.tolist(),
+      'hidden_side': room.side,
+      'digits_read': {m: r.tolist() for m, r in room.readings.items()},
+    }
+    for room in shown
+  ]
+  result = {'caption': caption, 'runs': _paths(loaded), 'scenes': numbers}
+  return _room_page(shown, caption), result
 
 
-@matplotlib.rc_context(style_lib.STYLE)
-def room_page(shown: Sequence[RoomFigure], protocol: str) -> Figure:
-  """Figure 7: camera map, context, truth and samples, a block a room."""
+@matplotlib.rc_context(style.STYLE)
+def _room_page(shown: Sequence[RoomFigure], caption: str) -> Figure:
+  """Camera map, context, truth and samples, a block per room."""
   first = shown[0]
   high, step = len(first.truth), _TILE + _GAP
   tall = high * step - _GAP
-  seen_columns = room_size(len(first.context), high)
-  starts = [_MARGIN, _MARGIN + tall + _BLOCK]
-  starts.append(starts[-1] + seen_columns * step + _BLOCK)
-  starts.append(starts[-1] + step + _BLOCK)
-  for frames in first.samples.values():
-    starts.append(starts[-1] + len(frames) * step + _BLOCK)
+  # As many columns of context frames as are no higher than the targets.
+  seen_columns = -(-len(first.context) // high)
+  heads = ['cameras', 'context', 'truth', *map(style.name, first.samples)]
+  widths = [tall, seen_columns * step, step]
+  widths += [len(frames) * step for frames in first.samples.values()]
+  starts = [_MARGIN]
+  for width in widths:
+    starts.append(starts[-1] + width + _BLOCK)
   block = tall + _FOOT + 0.2
   page = _Page(starts[-1] - _BLOCK + _MARGIN, _HEAD + block * len(shown))
-  heads = ['cameras', 'context', 'truth', *map(style_lib.name, first.samples)]
-  widths = [tall, seen_columns * step, _TILE]
-  widths += [len(frames) * step for frames in first.samples.values()]
   for x, width, head in zip(starts, widths, heads, strict=False):
     page.text(x + (width - _GAP) / 2, _HEAD / 2, head, fontsize=9)
   for row, room in enumerate(shown):
@@ -127,7 +150,7 @@ def room_page(shown: Sequence[RoomFigure], protocol: str) -> Figure:
       starts[3:], room.samples.items(), strict=False
     ):
       _samples(page, x, y, samples, room.readings[model])
-  style_lib.caption(page.figure, protocol)
+  style.caption(page.figure, caption)
   return page.figure
 
 
@@ -146,7 +169,7 @@ def _samples(
       y + len(frames) * step + 0.04,
       'reads ' + ' '.join(read),
       fontsize=6,
-      color='#2c7a3d' if same else style_lib.FAINT,
+      color='#2c7a3d' if same else style.FAINT,
       weight='bold' if same else 'normal',
     )
 
@@ -170,14 +193,12 @@ def _camera_map(axis: Axes, room: RoomFigure) -> None:
     text = str(i - len(room.context) + 1) if asked else chr(ord('a') + i)
     _cone(axis, camera, ASKED if asked else SEEN, text)
   corners = cube_corners(room.cube)
-  axis.add_patch(
-    patches.Polygon(corners, fc='#d9d4c8', ec=style_lib.INK, lw=0.8)
-  )
+  axis.add_patch(patches.Polygon(corners, fc='#d9d4c8', ec=style.INK, lw=0.8))
   ends = hidden_side(room.cube, room.side)
   axis.plot(*ends.T, color=ASKED, lw=3, solid_capstyle='butt')
   axis.set(xlim=(-wall, wall), ylim=(-wall, wall), aspect='equal')
   for spine in axis.spines.values():
-    spine.set(visible=True, color=style_lib.INK, lw=1.5)
+    spine.set(visible=True, color=style.INK, lw=1.5)
 
 
 def _cone(axis: Axes, camera: np.ndarray, ink: str, text: str) -> None:
@@ -209,189 +230,122 @@ def hidden_side(cube: np.ndarray, side: int) -> np.ndarray:
   return corners[list([(3, 0), (1, 2), (0, 1), (2, 3)][side])]
 
 
-@matplotlib.rc_context(style_lib.STYLE)
-def strip_page(
-  blocks: Sequence[Sequence[Strip]],
-  columns: Sequence[str],
-  cut: int,
-  protocol: str,
-) -> Figure:
-  """Figures 3 and 4: rows of frames of the same times, scenes side by side.
-
-  Args:
-    blocks: a scene each; all have the same rows.
-    columns: names of the times.
-    cut: a gap stands before this column; 0 for none.
-    protocol: below everything.
-  """
-  step, rows = _TILE + _GAP, len(blocks[0])
-  gap = 0.14 if cut else 0.0
-  left = 0.25 + 0.068 * max(len(strip.label) for strip in blocks[0])
-  wide = len(columns) * step - _GAP + gap
-  top = _HEAD + 0.02
-  page = _Page(
-    left + len(blocks) * (wide + _BLOCK) - _BLOCK + _MARGIN,
-    top + rows * step + 0.05,
-  )
-  for b, block in enumerate(blocks):
-    x0 = left + b * (wide + _BLOCK)
-
-    def at(column: int, x0: float = x0) -> float:
-      return x0 + column * step + (gap if cut and column >= cut else 0)
-
-    for j, column in enumerate(columns):
-      page.text(at(j) + _TILE / 2, top - 0.12, column, fontsize=8)
-    for i, strip in enumerate(block):
-      y = top + i * step
-      if b == 0:
-        page.text(left - 0.1, y + _TILE / 2, strip.label, ha='right')
-      for j, frame in enumerate(strip.frames):
-        page.tile(at(j), y, frame, SEEN if strip.seen[j] else None)
-  style_lib.caption(page.figure, protocol)
-  return page.figure
-
-
 def continuations(
-  loaded: Mapping[str, Loaded],
-  workdirs: Workdirs,
-  split: str,
-  indices: Sequence[int],
-  seed: int,
+  loaded: Mapping[str, Loaded], indices: Sequence[int], seed: int
 ) -> tuple[Figure, dict[str, Any]]:
   """Figure 3: F1 F6 | F11 F16 F21, and two samples of each model."""
-  config = next(iter(loaded.values()))[2]
+  config = next(iter(loaded.values())).config
   context = list(config.data.get('test_context', ()))
-  truth, samples = samples_lib.continuations(
-    loaded, split, indices, context, 2, seed
-  )
+  truth, samples = samples_lib.continuations(loaded, indices, context, 2, seed)
   start, last = max(context), config.data.num_frames - 1
   shown = [min(context), start]
   shown += [start + round((last - start) * part / 3) for part in (1, 2, 3)]
-  seen = [frame in context for frame in shown]
   blocks = [
-    [Strip('truth', truth[b, shown], seen)]
+    [Strip('truth', truth[b], context)]
     + [
-      Strip(f'{style_lib.name(model)}, {s + 1}', frames[s, b, shown], seen)
+      Strip(f'{style.name(model)}, {s + 1}', frames[s, b], context)
       for model, frames in samples.items()
       for s in range(2)
     ]
     for b in range(len(indices))
   ]
-  caption = _caption(config, workdirs, split, indices, seed)
-  return _strip_figure(blocks, shown, 2, caption, workdirs)
+  return _strip_page(loaded, indices, seed, blocks, shown, cut=2)
 
 
 def reactions(
-  loaded: Mapping[str, Loaded],
-  workdirs: Workdirs,
-  split: str,
-  indices: Sequence[int],
-  seed: int,
+  loaded: Mapping[str, Loaded], indices: Sequence[int], seed: int
 ) -> tuple[Figure, dict[str, Any]]:
   """Figure 4: one model forwards (B, C), backwards (D, E), both ways (F)."""
-  ((name, its),) = loaded.items()
-  config = its[2]
-  if config.data.config != 'color_reaction':
+  ((name, model),) = loaded.items()
+  dataset = model.config.data.config
+  if dataset != 'color_reaction':
     raise ValueError(
-      f'it is of color_reaction, and {workdirs[name]} of {config.data.config}; '
-      'give --workdirs=cgqn=W, a workdir of narrative=color_reaction'
+      f'it is of color_reaction, and {model.workdir} of {dataset}; give '
+      '--workdirs=cgqn=W, a workdir of narrative=color_reaction'
     )
   drawn = {}
   for context in dict.fromkeys(context for _, context, _ in _PANELS):
     truth, samples = samples_lib.continuations(
-      loaded, split, indices, context, 2, seed
+      loaded, indices, context, 2, seed
     )
     drawn[context] = samples[name]
-  shown = list(_SHOWN)
   blocks = [
-    [Strip('A   truth', truth[b, shown], [False] * len(shown))]
+    [Strip('A   truth', truth[b], ())]
     + [
       Strip(
         f'{letter}   sees {" ".join(f"F{i + 1}" for i in context)}',
-        drawn[context][sample, b, shown],
-        [frame in context for frame in shown],
+        drawn[context][sample, b],
+        context,
       )
       for letter, context, sample in _PANELS
     ]
     for b in range(len(indices))
   ]
-  caption = _caption(config, workdirs, split, indices, seed)
-  return _strip_figure(blocks, shown, 0, caption, workdirs)
+  return _strip_page(loaded, indices, seed, blocks, _SHOWN, cut=0)
 
 
-def rooms(
-  shown: Sequence[RoomFigure],
+@matplotlib.rc_context(style.STYLE)
+def _strip_page(
   loaded: Mapping[str, Loaded],
-  workdirs: Workdirs,
+  indices: Sequence[int],
   seed: int,
-) -> tuple[Figure, dict[str, Any]]:
-  """Figure 7, of what `samples.rooms` gave."""
-  model, _, config = next(iter(loaded.values()))
-  size = config.data.frame_size
-  variance = float(model.pixel_variance(config.num_steps))
-  caption = (
-    f'Dice, {size}x{size}, pixel-variance {variance:.3g}. Blue: the cameras a '
-    'to e of the context, which shows three sides of the cube. Red: the '
-    'fourth side, and the queries 1 to 3 that show it. "reads": class of the '
-    'digit that the simulator finds in views 1, 2 and 3, and a dash for none; '
-    'green where all three show the same digit. '
-    f'{_runs(workdirs, seed)}'
-  )
-  numbers = [
-    {
-      'scene': room.label,
-      'cameras': room.cameras.tolist(),
-      'cube': room.cube.tolist(),
-      'hidden_side': room.side,
-      'digits_read': {m: r.tolist() for m, r in room.readings.items()},
-    }
-    for room in shown
-  ]
-  its = {'caption': caption, 'runs': _paths(workdirs), 'scenes': numbers}
-  return room_page(shown, caption), its
-
-
-def _strip_figure(
   blocks: Sequence[Sequence[Strip]],
   shown: Sequence[int],
   cut: int,
-  caption: str,
-  workdirs: Workdirs,
 ) -> tuple[Figure, dict[str, Any]]:
+  """Figures 3 and 4: rows of frames of the same times, scenes side by side.
+
+  Args:
+    loaded: the models.
+    indices: of the scenes.
+    seed: of the samples.
+    blocks: a scene each; all have the same rows.
+    shown: frames, a column each.
+    cut: a gap stands before this column; 0 for none.
+  """
   columns = [f'F{frame + 1}' for frame in shown]
-  rows = [strip.label for strip in blocks[0]]
-  figure = strip_page(blocks, columns, cut, caption)
-  its = {'caption': caption, 'runs': _paths(workdirs)}
-  return figure, its | {'rows': rows, 'columns': columns}
-
-
-def _caption(
-  config: Any,
-  workdirs: Workdirs,
-  split: str,
-  indices: Sequence[int],
-  seed: int,
-) -> str:
+  labels = [strip.label for strip in blocks[0]]
+  step = _TILE + _GAP
+  gap = 0.14 if cut else 0.0
+  left = 0.25 + 0.068 * max(map(len, labels))
+  wide = len(columns) * step - _GAP + gap
+  top = _HEAD + 0.02
+  page = _Page(
+    left + len(blocks) * (wide + _BLOCK) - _BLOCK + _MARGIN,
+    top + len(labels) * step + 0.05,
+  )
+  for i, label in enumerate(labels):
+    page.text(left - 0.1, top + i * step + _TILE / 2, label, ha='right')
+  for b, block in enumerate(blocks):
+    for j, (frame, column) in enumerate(zip(shown, columns, strict=True)):
+      x = left + b * (wide + _BLOCK) + j * step + (gap if j >= cut else 0)
+      page.text(x + _TILE / 2, top - 0.12, column, fontsize=8)
+      for i, strip in enumerate(block):
+        edge = SEEN if frame in strip.context else None
+        page.tile(x, top + i * step, strip.frames[frame], edge)
+  config = next(iter(loaded.values())).config
   size = config.data.frame_size
   title = config.data.config.replace('_', ' ').capitalize()
-  text = (
-    f'{title}, {size}x{size}, {split} scenes {", ".join(map(str, indices))}. '
-    f'Blue: frames that the model sees. {_runs(workdirs, seed)}'
+  caption = (
+    f'{title}, {size}x{size}, {samples_lib.SPLIT} scenes '
+    f'{", ".join(map(str, indices))}. Blue: frames that the model sees. '
+    f'{_runs(loaded, seed)}{style.footnote(loaded)}'
   )
-  return text + (
-    f' {style_lib.FOOTNOTE}.' if 'cgqn_context' in workdirs else ''
-  )
+  style.caption(page.figure, caption)
+  result = {'caption': caption, 'runs': _paths(loaded)}
+  return page.figure, result | {'rows': labels, 'columns': columns}
 
 
-def _runs(workdirs: Workdirs, seed: int) -> str:
+def _runs(loaded: Mapping[str, Loaded], seed: int) -> str:
   names = ', '.join(
-    f'{style_lib.name(model)} {path.name} at update {checkpoint_step(path):,}'
-    for model, path in workdirs.items()
+    f'{style.name(name)} {model.workdir.name} at update '
+    f'{checkpoint_step(model.workdir):,}'
+    for name, model in loaded.items()
   )
   return (
     f'Runs: {names}, the least of validation loss; seed {seed} of the samples.'
   )
 
 
-def _paths(workdirs: Workdirs) -> dict[str, str]:
-  return {model: str(path) for model, path in workdirs.items()}
+def _paths(loaded: Mapping[str, Loaded]) -> dict[str, str]:
+  return {name: str(model.workdir) for name, model in loaded.items()}

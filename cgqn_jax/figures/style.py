@@ -3,6 +3,7 @@
 CGQN is blue and GQN red, as in the paper.
 """
 
+from collections.abc import Collection
 import textwrap
 from typing import Any
 
@@ -19,34 +20,31 @@ STYLE = {
   'xtick.labelsize': 7,
   'ytick.labelsize': 7,
 }
-NAMES = {
-  'cgqn': 'CGQN',
-  'cgqn_context': 'CGQN*',
-  'gqn': 'GQN',
-  'sssm': 'sSSM',
-  'sv2p': 'SV2P',
-  'cdna': 'CDNA',
-}
-FOOTNOTE = '* its renderer sees the context'
-_COLORS = {
-  'cgqn': '#1f5aa6',
-  'cgqn_context': '#6aa5dd',
-  'gqn': '#c4342d',
-  'sssm': '#3a8f4d',
-  'sv2p': '#d98a1b',
-  'cdna': '#7d5ba6',
+_MODELS = {  # in legends, and its color
+  'cgqn': ('CGQN', '#1f5aa6'),
+  'cgqn_context': ('CGQN*', '#6aa5dd'),
+  'gqn': ('GQN', '#c4342d'),
+  'sssm': ('sSSM', '#3a8f4d'),
+  'sv2p': ('SV2P', '#d98a1b'),
+  'cdna': ('CDNA', '#7d5ba6'),
 }
 INK, FAINT = '#333333', '#8a8a8a'
 
 
 def name(model: str) -> str:
-  """As the legends have it."""
-  return NAMES.get(model, model)
+  """The name of a model in legends."""
+  return _MODELS.get(model, (model, FAINT))[0]
 
 
 def color(model: str) -> str:
-  """The same in all figures; grey for a model that is none of ours."""
-  return _COLORS.get(model, FAINT)
+  """The color of a model in all figures; grey for one that is none of ours."""
+  return _MODELS.get(model, (model, FAINT))[1]
+
+
+def footnote(models: Collection[str]) -> str:
+  """What the star means, to follow a caption; empty where no model has it."""
+  starred = 'cgqn_context' in models
+  return ' * its renderer sees the context.' if starred else ''
 
 
 def caption(figure: Figure, text: str) -> None:

@@ -31,13 +31,18 @@ def convolve(x, kernel, stride=1, padding='SAME', **groups):
   )
 
 
-def test_matmul():
+def deconvolve(x, kernel):
+  return lax.conv_transpose(
+    x, kernel, (2, 2), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+  )
+
+
+def test_products():
   assert count_flops(matmul, zeros(4, 8), zeros(8, 16)) == MATMUL == 1024
-
-
-def test_batched_matmul_with_two_contracted_axes():
-  product = functools.partial(jnp.einsum, 'bijk,bjkl->bil')
-  flops = count_flops(product, zeros(3, 4, 5, 6), zeros(3, 5, 6, 7))
+  shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((4, 8), (8, 16))]
+  assert count_flops(matmul, *shapes) == MATMUL
+  two_axes = functools.partial(jnp.einsum, 'bijk,bjkl->bil')
+  flops = count_flops(two_axes, zeros(3, 4, 5, 6), zeros(3, 5, 6, 7))
   assert flops == 2 * 3 * 4 * (5 * 6) * 7
 
 
@@ -45,74 +50,39 @@ def test_elementwise_work_is_not_counted():
   assert count_flops(lambda x: jnp.sum(jnp.tanh(x) * x), zeros(64, 64)) == 0
 
 
-def test_shapes_suffice():
-  x = jax.ShapeDtypeStruct((4, 8), jnp.float32)
-  w = jax.ShapeDtypeStruct((8, 16), jnp.float32)
-  assert count_flops(matmul, x, w) == MATMUL
+@pytest.mark.parametrize(
+  ('x', 'kernel', 'options', 'products'),
+  [
+    ((2, 8, 8, 3), (5, 5, 3, 7), {}, 2 * 8 * 8 * 7 * (5 * 5 * 3)),
+    ((2, 8, 8, 3), (5, 5, 3, 7), {'padding': 'VALID'},
+     2 * 4 * 4 * 7 * (5 * 5 * 3)),
+    ((2, 8, 8, 3), (5, 5, 3, 7), {'stride': 2}, 2 * 4 * 4 * 7 * (5 * 5 * 3)),
+    ((1, 6, 6, 3), (2, 2, 3, 5), {'stride': 2}, 3 * 3 * 5 * (2 * 2 * 3)),
+    ((2, 8, 8, 6), (3, 3, 3, 10), {'feature_group_count': 2},
+     2 * 8 * 8 * 10 * (3 * 3 * 3)),
+    ((4, 8, 8, 6), (3, 3, 6, 10), {'batch_group_count': 2},
+     2 * 8 * 8 * 10 * (3 * 3 * 6)),
+  ],
+)  # fmt: skip
+def test_convolution(x, kernel, options, products):
+  fn = functools.partial(convolve, **options)
+  assert count_flops(fn, zeros(*x), zeros(*kernel)) == 2 * products
 
 
 @pytest.mark.parametrize(
-  'stride, padding, positions',
-  [(1, 'SAME', 8 * 8), (1, 'VALID', 4 * 4), (2, 'SAME', 4 * 4)],
+  ('size', 'kernel', 'products'),
+  [
+    # Every input element meets every tap once: 3x3 -> 6x6.
+    (3, 2, 3 * 3 * 5 * (2 * 2 * 7)),
+    # Each of 8x8 outputs is met by 2x2 taps.
+    (4, 4, 8 * 8 * 7 * (2 * 2 * 5)),
+  ],
 )
-def test_convolution(stride, padding, positions):
-  flops = count_flops(
-    lambda x, k: convolve(x, k, stride, padding),
-    zeros(2, 8, 8, 3),
-    zeros(5, 5, 3, 7),
-  )
-  assert flops == 2 * (2 * positions * 7) * (5 * 5 * 3)
-
-
-def test_stride_equal_to_kernel():
-  flops = count_flops(
-    functools.partial(convolve, stride=2), zeros(1, 6, 6, 3), zeros(2, 2, 3, 5)
-  )
-  assert flops == 2 * (3 * 3 * 5) * (2 * 2 * 3)
-
-
-def test_feature_groups():
-  flops = count_flops(
-    functools.partial(convolve, feature_group_count=2),
-    zeros(2, 8, 8, 6),
-    zeros(3, 3, 3, 10),
-  )
-  assert flops == 2 * (2 * 8 * 8 * 10) * (3 * 3 * 3)
-
-
-def test_batch_groups():
-  flops = count_flops(
-    functools.partial(convolve, batch_group_count=2),
-    zeros(4, 8, 8, 6),
-    zeros(3, 3, 6, 10),
-  )
-  assert flops == 2 * (2 * 8 * 8 * 10) * (3 * 3 * 6)
-
-
-def test_transposed_convolution_skips_the_holes():
-  """Every input element meets every tap once: 2x2/2, 3x3 -> 6x6."""
-
-  def deconvolve(x, kernel):
-    return lax.conv_transpose(
-      x, kernel, (2, 2), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
-    )
-
-  x, kernel = zeros(1, 3, 3, 5), zeros(2, 2, 5, 7)
-  assert jax.eval_shape(deconvolve, x, kernel).shape == (1, 6, 6, 7)
-  assert count_flops(deconvolve, x, kernel) == 2 * (3 * 3 * 5) * (2 * 2 * 7)
-
-
-def test_overlapping_transposed_convolution():
-  """4x4 kernel at stride 2: each of 8x8 outputs is met by 2x2 taps."""
-
-  def deconvolve(x, kernel):
-    return lax.conv_transpose(
-      x, kernel, (2, 2), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
-    )
-
-  x, kernel = zeros(1, 4, 4, 5), zeros(4, 4, 5, 7)
-  assert jax.eval_shape(deconvolve, x, kernel).shape == (1, 8, 8, 7)
-  assert count_flops(deconvolve, x, kernel) == 2 * (8 * 8 * 7) * (2 * 2 * 5)
+def test_transposed_convolution_skips_the_holes(size, kernel, products):
+  x, kernel = zeros(1, size, size, 5), zeros(kernel, kernel, 5, 7)
+  out = jax.eval_shape(deconvolve, x, kernel)
+  assert out.shape == (1, 2 * size, 2 * size, 7)
+  assert count_flops(deconvolve, x, kernel) == 2 * products
 
 
 @pytest.mark.parametrize('stride', [1, 2])
@@ -174,7 +144,8 @@ def test_scan_of_5_equals_the_unrolled_loop():
     assert count_flops(gradient, h, xs) == 10 * (2 * 4 * 8 * 8)
 
 
-def test_nested_scan():
+@pytest.mark.parametrize('unroll', [1, 3, True])
+def test_nested_scan_unrolled_or_not(unroll):
   w = zeros(8, 8)
 
   def inner(h, _):
@@ -184,19 +155,10 @@ def test_nested_scan():
     h, _ = lax.scan(inner, h, length=3)
     return h @ w, None
 
-  flops = count_flops(lambda h: lax.scan(outer, h, length=5)[0], zeros(4, 8))
-  assert flops == 5 * (3 + 1) * (2 * 4 * 8 * 8)
-
-
-def test_unrolling_of_a_scan_changes_nothing():
-  w = zeros(8, 8)
-
-  def run(h, unroll):
-    return lax.scan(lambda h, _: (h @ w, None), h, length=6, unroll=unroll)[0]
-
-  for unroll in (1, 2, True):
-    flops = count_flops(functools.partial(run, unroll=unroll), zeros(4, 8))
-    assert flops == 6 * (2 * 4 * 8 * 8)
+  flops = count_flops(
+    lambda h: lax.scan(outer, h, length=6, unroll=unroll)[0], zeros(4, 8)
+  )
+  assert flops == 6 * (3 + 1) * (2 * 4 * 8 * 8)
 
 
 @jax.custom_jvp

@@ -2,10 +2,6 @@
 
 import functools
 import json
-import os
-import pathlib
-import subprocess
-import sys
 import types
 
 import jax
@@ -21,8 +17,6 @@ from cgqn_jax.models.build import build, counted
 from configs import narratives
 from experiments import benchmark
 
-ROOT = pathlib.Path(__file__).parents[2]
-
 
 def narrow_config():
   config = narratives.get_config('preset=smoke')
@@ -34,43 +28,43 @@ def narrow_config():
   return config
 
 
-class Clock:
-  """Stands for the module `time`; work advances it by a given length."""
-
-  def __init__(self, monkeypatch):
-    self.now = 0.0
-    fake = types.SimpleNamespace(perf_counter=lambda: self.now)
-    for module in (update_lib, timing):
-      monkeypatch.setattr(module, 'time', fake)
-
-  def updates(self, lengths):
-    lengths = iter(lengths)
-
-    def update(state, batch):
-      self.now += next(lengths)
-      return state + 1, {}
-
-    return update
-
-  def batches(self, lengths):
-    for length in lengths:
-      self.now += length
-      yield {'x': np.zeros(jax.device_count())}
+@pytest.fixture
+def clock(monkeypatch):
+  """Stands for the module `time`."""
+  fake = types.SimpleNamespace(now=0.0)
+  fake.perf_counter = lambda: fake.now
+  for module in (update_lib, timing):
+    monkeypatch.setattr(module, 'time', fake)
+  return fake
 
 
-def test_update_is_the_median_after_the_warm_up(monkeypatch):
-  clock = Clock(monkeypatch)
-  update = clock.updates([50.0, 9.0, 9.0, 9.0, 1.0, 7.0, 2.0])
+def updates(clock, lengths):
+  """An update that advances the clock by these lengths."""
+  left = iter(lengths)
+
+  def update(state, batch):
+    clock.now += next(left)
+    return state + 1, {}
+
+  return update
+
+
+def test_update_is_the_median_after_the_warm_up(clock):
+  update = updates(clock, [50.0, 9.0, 9.0, 9.0, 1.0, 7.0, 2.0])
   state, compile_s, step_s = update_lib.time_update(update, 0, None, 3)
   assert (state, compile_s, step_s) == (7, 48.0, 2.0)
 
 
-def test_waiting_is_counted_once_the_prefetched_are_used_up(monkeypatch):
-  clock = Clock(monkeypatch)
+def test_waiting_is_counted_once_the_prefetched_are_used_up(clock):
+  def batches(lengths):
+    for length in lengths:
+      clock.now += length
+      yield {'x': np.zeros(jax.device_count())}
+
   drained = update_lib.DRAINED
-  update = clock.updates([100.0] * drained + [3.0] * 5)
-  batches = clock.batches([77.0] * drained + [1.0] * 5)
-  state, share = update_lib.time_waiting(update, 0, batches, 5)
+  update = updates(clock, [100.0] * drained + [3.0] * 5)
+  waited = batches([77.0] * drained + [1.0] * 5)
+  state, share = update_lib.time_waiting(update, 0, waited, 5)
   assert (state, share) == (drained + 5, 0.25)
 
 
@@ -128,25 +122,17 @@ def test_measure(tmp_path):
   assert 'not measured' in unmeasured
 
 
-@pytest.mark.parametrize(
-  ('option', 'message'),
-  [
-    ('--targets=22', 'data.num_targets is 22; it must be 1 to 21'),
-    ('--context=22', 'data.max_context is 22; the video has 21 frames'),
-    ('--config.data.foo=3', "the config has no field 'foo'"),
-  ],
-)
-def test_errors_are_one_line(option, message):
-  command = [sys.executable, 'experiments/benchmark.py']
-  command += ['--config=configs/narratives.py:preset=smoke', option]
-  command += ['--config.data.source=simulator']
-  result = subprocess.run(
-    command,
-    env=os.environ | {'PYTHONPATH': str(ROOT)},
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
+def test_mistakes(programs):
+  cases = {
+    '--targets=22': 'data.num_targets is 22; it must be 1 to 21',
+    '--context=22': 'data.max_context is 22; the video has 21 frames',
+    '--config.data.foo=3': "the config has no field 'foo'",
+  }
+  config = '--config=configs/narratives.py:preset=smoke'
+  source = '--config.data.source=simulator'
+  results = programs(
+    [['benchmark.py', config, option, source] for option in cases]
   )
-  assert result.returncode == 1
-  assert message in result.stderr.splitlines()[-1]
-  assert 'Traceback' not in result.stderr
+  for message, done in zip(cases.values(), results, strict=True):
+    assert done.code == 1 and 'Traceback' not in done.err, done
+    assert message in done.err.splitlines()[-1]

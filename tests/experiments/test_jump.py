@@ -2,9 +2,6 @@
 
 import json
 
-import numpy as np
-from PIL import Image
-
 from cgqn_jax.benchmark import jump
 
 _CONFIG = '--config=configs/comparison.py:preset=smoke'
@@ -22,15 +19,14 @@ def test_measured_and_drawn(programs, tmp_path):
     ]
   )
   assert measured.code == 0, measured.err
-  assert 'round 2 of 2' in measured.out
+  assert '2/2' in measured.err  # rounds
   rows = jump.load(path)
   assert [row['model'] for row in rows] == ['cgqn'] * 4 + ['sssm'] * 4
   assert [row['frame'] for row in rows[:4]] == [6, 6, 8, 8]
   assert drawn.code == 0, drawn.err
-  pixels = np.asarray(Image.open(tmp_path / 'jump.png').convert('L'))
-  assert pixels.std() > 5
-  its = json.loads((tmp_path / 'jump.json').read_text())
-  assert list(its['modes']['all']) == ['cgqn', 'sssm']
+  assert (tmp_path / 'jump.png').exists()
+  numbers = json.loads((tmp_path / 'jump.json').read_text())
+  assert list(numbers['modes']['all']) == ['cgqn', 'sssm']
   assert 'too few timings' in (tmp_path / 'jump.md').read_text()
 
 
@@ -48,14 +44,11 @@ def test_mistakes(programs, tmp_path):
      'no timestamps'),
     (['figures.py', f'--jump={tmp_path / "none.jsonl"}', '--out=none'],
      'none.jsonl'),
-    (
-      ['figures.py', '--workdirs=cgqn=none', '--only=jump', '--out=none'],
-      '--jump',
-    ),
+    (['figures.py', '--workdirs=cgqn=none', '--only=jump', '--out=none'],
+     '--jump'),
   ]  # fmt: skip
-  for (case, message), its in zip(
-    cases, programs([case for case, _ in cases]), strict=True
-  ):
-    assert its.code == 1 and 'Traceback' not in its.err, (case, its)
-    assert message in its.out + its.err, (case, its)
+  results = programs([case for case, _ in cases])
+  for (case, message), done in zip(cases, results, strict=True):
+    assert done.code == 1 and 'Traceback' not in done.err, (case, done)
+    assert message in done.out + done.err, (case, done)
   assert not list(tmp_path.iterdir())
