@@ -18,12 +18,7 @@ from cgqn_jax import cli, images
 from cgqn_jax.data.sources import open_source
 from cgqn_jax.evaluation import tasks
 from cgqn_jax.files import read_json, write_json
-from cgqn_jax.training.workdir import (
-  checkpoint_step,
-  load,
-  parse_step,
-  versions,
-)
+from cgqn_jax.training.workdir import checkpoint_step, load, versions
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a training.')
 _SPLIT = flags.DEFINE_enum(
@@ -62,8 +57,8 @@ _OUT = flags.DEFINE_string(
 
 def run() -> None:
   """Reads the flags, evaluates, prints and writes; or says that it is done."""
-  step = parse_step(_STEP.value)
   workdir = pathlib.Path(_WORKDIR.value)
+  step = checkpoint_step(workdir, _STEP.value)
   model, params, config = load(workdir, step)
   if _SOURCE.value:
     config.data.source = _SOURCE.value
@@ -74,9 +69,7 @@ def run() -> None:
   source = open_source(config, _SPLIT.value)
   names = ('num_scenes', 'num_samples', 'num_draws', 'batch_size', 'seed')
   asked = {name: flags.FLAGS[name].value for name in names}
-  protocol = tasks.protocol(
-    config, source, checkpoint_step(workdir, step), asked
-  )
+  protocol = tasks.protocol(config, source, step, asked)
   out = pathlib.Path(_OUT.value or workdir / 'eval')
   path, arrays = out / 'metrics.json', out / 'per_scene.npz'
   if path.exists() and arrays.exists() and not _OVERWRITE.value:

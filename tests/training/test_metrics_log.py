@@ -121,11 +121,11 @@ def test_a_lap_is_of_updates_alone(monkeypatch):
     if step == 1:
       assert progress.lap() == {}
     if step % 3 == 0:
-      with progress.paused():
+      with progress.timed('paused'):
         now[0] += 30
     if step == 5:
-      its = progress.lap()
-      assert its == {'updates_per_second': 0.5, 'data_share': 0.0}
+      rates = progress.lap()
+      assert rates == {'updates_per_second': 0.5, 'data_share': 0.0}
   assert progress.lap()['updates_per_second'] == 0.5
 
 
@@ -135,7 +135,7 @@ def test_a_lap_counts_the_wait_for_data(monkeypatch):
   progress = Progress(1000)
   for step in range(1, 102):
     progress.update(step, loss=1.0, kl=1.0)
-    with progress.waiting():
+    with progress.timed('waiting'):
       now[0] += 0.1
     now[0] += 0.3
   rates = progress.lap()
