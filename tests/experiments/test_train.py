@@ -116,6 +116,17 @@ def test_what_a_run_leaves(finished):
   chex.assert_trees_all_equal(jax.device_get(params), averaged)
 
 
+def test_what_is_exported_is_loaded_as_the_run(finished, programs, tmp_path):
+  out = tmp_path / 'packed'
+  (done,) = programs([['export.py', f'--workdir={finished}', f'--out={out}']])
+  assert done.code == 0 and 'update 12 in' in done.out, done.err
+  runs = [jax.device_get(load(folder)[1]) for folder in (finished, out)]
+  chex.assert_trees_all_equal(*runs)
+  assert read_workdir(out) == read_workdir(finished)
+  versions = [folder / 'versions.json' for folder in (finished, out)]
+  assert versions[0].read_text() == versions[1].read_text()
+
+
 def test_mistakes_cost_one_line_and_nothing_else(
   finished, programs, tiny, tiny_residual, tmp_path
 ):
