@@ -131,24 +131,21 @@ def upgraded(fields: dict[str, Any]) -> dict[str, Any]:
   for name in ('learning_rate', 'pixel_variance', 'kl_weight', 'informed'):
     if name in fields and max(fields[name]['boundaries'], default=0) > 1:
       fields[name] = _in_shares(fields[name])
-  if frequencies := fields.get('model', {}).get('view_frequencies', 0):
+  if 'optimizer' in fields:
+    fields['optimizer'] = {'name': 'adam'} | fields['optimizer']
+  if 'model' not in fields:
+    return fields
+  model = dict(fields['model'])
+  if frequencies := model.pop('view_frequencies', 0):
     raise ValueError(
       f'this run has model.view_frequencies {frequencies}, which cgqn_jax 0.2 '
       'does not know any more; read it with version 0.1'
     )
-  if fields.get('model', {}).get('name') in ('cgqn', 'gqn'):
-    fields['model'] = {'networks': 'draw'} | fields['model']
-    if fields['model']['networks'] == 'residual':
-      fields['model'] = {'codes': 0, 'fine': 0} | fields['model']
-  if 'optimizer' in fields:
-    fields['optimizer'] = {'name': 'adam'} | fields['optimizer']
-  if 'model' in fields:
-    fields['model'] = {
-      name: value
-      for name, value in fields['model'].items()
-      if name != 'view_frequencies'
-    }
-  return fields
+  if model.get('name') in ('cgqn', 'gqn'):
+    model = {'networks': 'draw'} | model
+    if model['networks'] == 'residual':
+      model = {'codes': 0, 'fine': 0} | model
+  return fields | {'model': model}
 
 
 def _in_shares(schedule: dict[str, Any]) -> dict[str, Any]:
@@ -199,6 +196,8 @@ def sequential(config: ConfigDict, model: str, size: str) -> None:
   if model == 'sssm':
     config.model.latent = 64
     config.model.free_nats = 0.0
+    # Costs nothing at first, all after 15 % of the run (choice).
+    config.kl_weight = levels((0.0, 0.15), (0.0, 1.0), 'linear')
   else:
     config.model.kernel_size = 5
     config.model.num_kernels = 10
@@ -207,13 +206,9 @@ def sequential(config: ConfigDict, model: str, size: str) -> None:
   if model == 'sv2p':
     config.model.latent = 1 if data.frame_size == 64 else 4
     config.model.time_variant = False
-  # SV2P: first without the posterior, then with it at no cost, then charged.
-  # sSSM: its latent costs nothing at first, all after 15 % of the run (choice).
-  if model == 'sv2p':
+    # First without the posterior, then with it at no cost, then charged.
     config.informed = levels((0.0, 0.25), (0.0, 1.0), 'constant')
     config.kl_weight = levels((0.5, 0.6), (0.0, 1.0), 'linear')
-  if model == 'sssm':
-    config.kl_weight = levels((0.0, 0.15), (0.0, 1.0), 'linear')
 
 
 def levels(
@@ -221,11 +216,7 @@ def levels(
 ) -> ConfigDict:
   """A schedule, see `schedules.schedule`; boundaries are shares of the run."""
   return ConfigDict(
-    {
-      'boundaries': boundaries,
-      'values': values,
-      'interpolation': interpolation,
-    }
+    dict(boundaries=boundaries, values=values, interpolation=interpolation)
   )
 
 
@@ -233,11 +224,8 @@ def small(config: ConfigDict) -> None:
   """32x32, for a CPU; switches that are not the paper's are on."""
   config.batch_size = 8  # on one CPU more updates are worth more than scenes
   config.data.frame_size = 32
+  resize(config, 'S')
   config.model.kernel = 3
-  config.model.nf_to_hidden = 32
-  config.model.nf_enc = 64
-  config.model.nf_to_obs = 64
-  config.model.nf_dec = 32
   config.model.encoder_widths = (16, 32, 64, 64)
   config.model.renderer_sees_context = True
   config.model.normalize_r = True
@@ -293,10 +281,8 @@ def residual(config: ConfigDict, preset: str) -> None:
 def smoke(config: ConfigDict) -> None:
   """Seconds: tiny networks on a tiny dataset."""
   config.model.draw_steps = 2
-  config.model.nf_to_hidden = 8
-  config.model.nf_enc = 8
-  config.model.nf_to_obs = 8
-  config.model.nf_dec = 8
+  for name in ('nf_to_hidden', 'nf_enc', 'nf_to_obs', 'nf_dec'):
+    config.model[name] = 8
   config.validation_scenes = 8
   config.log_every = 1
   config.num_steps = 20

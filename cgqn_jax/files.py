@@ -1,6 +1,11 @@
-"""Small files of text, read with one-line errors and written whole or not."""
+"""Our own files of text: JSON, and rows of JSON, one per line.
 
-from collections.abc import Iterable, Mapping
+All are read with errors of one line. A file that is written anew is old or new
+for a reader and after a crash, never half; one that grows may lose its last
+row to a kill.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 import json
 import os
 import pathlib
@@ -27,15 +32,51 @@ def write_json(path: pathlib.Path, value: Any) -> None:
   replace_text(path, json.dumps(value, indent=2) + '\n')
 
 
-def read_jsonl(path: pathlib.Path) -> list[Any]:
-  """The values in a file of one per line; ValueError where there are none."""
+def read_jsonl(
+  path: pathlib.Path, fields: Sequence[str] = (), *, growing: bool = False
+) -> list[dict[str, Any]]:
+  """The rows in a file of one per line.
+
+  Args:
+    path: of the file.
+    fields: that every row must have.
+    growing: if rows are appended to the file, so that a kill may have cut the
+      last line; it is then left out.
+
+  Raises:
+    ValueError: in one line, for anything but such rows.
+  """
   try:
-    lines = path.read_text('utf-8').splitlines()
-    return [json.loads(line) for line in lines]
+    lines = path.read_text('utf-8').splitlines(keepends=True)
   except (OSError, ValueError) as error:
     raise ValueError(f'{path} cannot be read as JSON lines: {error}') from error
+  if growing and lines and not lines[-1].endswith('\n'):
+    lines.pop()
+  rows = []
+  for number, line in enumerate(lines, 1):
+    try:
+      row = json.loads(line)
+      whole = isinstance(row, dict) and row.keys() >= set(fields)
+    except ValueError:
+      whole = False
+    if not whole:
+      raise ValueError(
+        f'{path}, line {number}: not a row of {", ".join(fields) or "values"}; '
+        'repair or move the file'
+      )
+    rows.append(row)
+  return rows
 
 
 def write_jsonl(path: pathlib.Path, rows: Iterable[Mapping[str, Any]]) -> None:
   """Writes rows, one per line."""
   replace_text(path, ''.join(json.dumps(row) + '\n' for row in rows))
+
+
+def append_jsonl(path: pathlib.Path, row: Mapping[str, Any]) -> None:
+  """Adds a row at the end of a file; ValueError for what JSON has no word of.
+
+  That is NaN and infinity.
+  """
+  with path.open('a', encoding='utf-8') as file:
+    file.write(json.dumps(row, allow_nan=False) + '\n')

@@ -18,34 +18,20 @@ few of the files will do. No paper says what CGQN does with them: the settings
 are those of the dice (section 4.2), and the rest is choice.
 """
 
-from typing import NamedTuple
-
 from ml_collections import ConfigDict
 
 from cgqn_jax import config as config_lib
 
-
-class _Rooms(NamedTuple):
-  """How a dataset was released.
-
-  num_frames: views used of each scene; all, but for the 300 of the mazes.
-  frame_size: in the files; resized to data.frame_size.
-  max_context: choice.
-  """
-
-  num_frames: int
-  frame_size: int
-  max_context: int
-
-
+# Views used of each scene (all, but for the 300 of the mazes), and the most of
+# them that are context, which is choice.
 ROOMS = {
-  'shepard_metzler_5': _Rooms(15, 64, 6),
-  'shepard_metzler_7': _Rooms(15, 64, 6),
-  'rooms_ring_camera': _Rooms(10, 64, 5),
-  'rooms_free_camera_no_object_rotations': _Rooms(10, 64, 5),
-  'rooms_free_camera_with_object_rotations': _Rooms(10, 128, 5),
-  'jaco': _Rooms(11, 64, 6),
-  'mazes': _Rooms(30, 84, 20),
+  'shepard_metzler_5': (15, 6),
+  'shepard_metzler_7': (15, 6),
+  'rooms_ring_camera': (10, 5),
+  'rooms_free_camera_no_object_rotations': (10, 5),
+  'rooms_free_camera_with_object_rotations': (10, 5),
+  'jaco': (11, 6),
+  'mazes': (30, 20),
 }
 _ARGUMENTS = {
   'preset': config_lib.PRESETS,
@@ -71,7 +57,7 @@ def get_config(arg: str = '') -> ConfigDict:
 
 def paper(config: ConfigDict, rooms: str) -> None:
   """The dice's widths, GQN's pixel-variance."""
-  num_frames, _, max_context = ROOMS[rooms]
+  num_frames, max_context = ROOMS[rooms]
   config.data.source = 'gqn'
   config.data.config = rooms
   config.data.num_frames = num_frames

@@ -87,10 +87,10 @@ def plan(config: ConfigDict, out: pathlib.Path) -> list[Run]:
 def execute(config: ConfigDict, run: Run, out: pathlib.Path) -> None:
   """Trains and evaluates one run or trial, from where it stands."""
   workdir, own = out / run.name, cli.read_config(run.flags)
-  loop.check(own)  # before a dataset is built for nothing
+  model = loop.check(own)  # before a dataset is built for nothing
   sources.build_missing(own)
   try:
-    loop.train(own, {run.seed: str(workdir)})
+    loop.train(model, own, {run.seed: str(workdir)})
   except FloatingPointError:
     runs_lib.record_divergence(config, run, out)
     raise

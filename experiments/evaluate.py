@@ -16,7 +16,7 @@ from cgqn_jax import cli
 from cgqn_jax.comparison import scores
 from cgqn_jax.data.sources import open_source
 from cgqn_jax.evaluation import tasks
-from cgqn_jax.training.workdir import checkpoint_step, load, parse_step
+from cgqn_jax.training.workdir import checkpoint_step, load
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a training.')
 _SPLIT = flags.DEFINE_enum(
@@ -55,8 +55,8 @@ _OUT = flags.DEFINE_string(
 
 def run() -> None:
   """Reads the flags, evaluates, prints and writes; or says that it is done."""
-  step = parse_step(_STEP.value)
   workdir = pathlib.Path(_WORKDIR.value)
+  step = checkpoint_step(workdir, _STEP.value)
   model, params, config = load(workdir, step)
   if _SOURCE.value:
     config.data.source = _SOURCE.value
@@ -66,9 +66,7 @@ def run() -> None:
   source = open_source(config, _SPLIT.value)
   names = ('num_scenes', 'num_samples', 'num_draws', 'batch_size', 'seed')
   asked = {name: flags.FLAGS[name].value for name in names}
-  protocol = tasks.protocol(
-    config, source, checkpoint_step(workdir, step), asked
-  )
+  protocol = tasks.protocol(config, source, step, asked)
   out = pathlib.Path(_OUT.value or workdir / 'eval')
   scores.evaluate(
     model, params, config, source, protocol, out, _OVERWRITE.value

@@ -16,12 +16,7 @@ import jax.numpy as jnp
 from cgqn_jax import cli
 from cgqn_jax.training.checkpoints import Checkpoints
 from cgqn_jax.training.update import TrainState
-from cgqn_jax.training.workdir import (
-  checkpoint_step,
-  load,
-  open_workdir,
-  parse_step,
-)
+from cgqn_jax.training.workdir import checkpoint_step, load, open_workdir
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a training.')
 _STEP = flags.DEFINE_string(
@@ -35,15 +30,15 @@ def export() -> None:
   out, workdir = pathlib.Path(_OUT.value), pathlib.Path(_WORKDIR.value)
   if out.exists():
     raise ValueError(f'{out} exists; remove it or choose another --out')
-  step = checkpoint_step(workdir, parse_step(_STEP.value))
+  step = checkpoint_step(workdir, _STEP.value)
   _, params, config = load(workdir, step)
   open_workdir(out, config)
   # Of the training, not of this packing.
   shutil.copy(workdir / 'versions.json', out)
   state = TrainState(jnp.int32(step), params, (), None)
   with Checkpoints(out / 'checkpoints') as checkpoints:
-    checkpoints.save(state, step, wait=True)
-  # Orbax writes there where it stood; only that the file exists matters.
+    checkpoints.save(state)
+  # Orbax stores an absolute path here; only that the file exists matters.
   for mark in out.rglob('commit_success.txt'):
     mark.write_text('complete\n')
   if (workdir / 'eval').is_dir():

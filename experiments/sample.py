@@ -16,7 +16,6 @@ Around a sampled room (dice) in 48 views. The context, unless --context names
 views, is that of the tables: it shows every side of the cube but one.
 """
 
-from collections.abc import Sequence
 import sys
 
 from absl import flags
@@ -26,13 +25,12 @@ import numpy as np
 
 from cgqn_jax import cli, images
 from cgqn_jax.data import batches, protocols, sources
-from cgqn_jax.data.examples import Example
 from cgqn_jax.data.protocols import Views
 from cgqn_jax.evaluation.sampling import draw_all
 from cgqn_jax.models.sequential import Sequential, check_sequential
 from cgqn_jax.simulators import dice
-from cgqn_jax.training.workdir import load, parse_step
-from cgqn_jax.types import Scene
+from cgqn_jax.training.workdir import load
+from cgqn_jax.types import Batch, Scene
 
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Folder of a training, or of shipped weights.'
@@ -78,48 +76,51 @@ _FPS = flags.DEFINE_float(
 _OUT = flags.DEFINE_string('out', 'samples.gif', 'Picture to write.')
 
 
-def outside_training(config: ConfigDict, context: list[int]) -> str | None:
-  """Says so when a model was never trained on such a context."""
-  d = config.data
-  size = len(context)
-  if d.protocol == 'hidden_side':
-    if d.min_context <= size <= d.max_context:
-      return None
-    return (
-      f'note: the model was trained on {d.min_context} to {d.max_context} '
-      f'views that hide a side of the cube; this context has {size}'
-    )
-  if d.any_context_share > 0 and size <= d.max_context:
-    return None
-  early = all(frame < d.context_window for frame in context)
-  if early and d.min_context <= size <= d.max_context:
-    return None
-  trained = (
-    f'{d.min_context} to {d.max_context} of the first {d.context_window} frames'
-  )
-  if d.any_context_share > 0:
-    trained += f', or 0 to {d.max_context} of all'
-  return (
-    f'note: the model was trained on {trained}; this context of {size} is '
-    'outside of that'
-  )
+def read_batch(
+  config: ConfigDict, scenes: list[int], queries: list[int]
+) -> tuple[Batch, list[list[int]]]:
+  """The scenes that are asked for, and the frames of each that are context.
 
-
-def choose_views(
-  config: ConfigDict, examples: Sequence[Example], queries: Sequence[int]
-) -> list[Views]:
-  """Context and queries of every scene: --context, or that of the tables."""
+  These are --context, or those of the tables.
+  """
+  source = sources.open_source(config, _SPLIT.value)
+  examples = batches.scenes(source, scenes)
   if _CONTEXT.value is None:
     for_tables = protocols.for_config(config).for_tables
     seen = [for_tables(config, example).context for example in examples]
   else:
     given = cli.parse_frames(_CONTEXT.value, 'context', config.data.num_frames)
     seen = [np.array(given, int)] * len(examples)
-  return [Views(context, np.array(queries, int)) for context in seen]
+  views = [Views(context, np.array(queries, int)) for context in seen]
+  batch = batches.make_batch(source, examples, views)
+  return batch, [context.tolist() for context in seen]
 
 
-def turntable(config: ConfigDict, split: str, scenes: list[int]) -> Scene:
+def warn_outside_training(config: ConfigDict, context: list[int]) -> None:
+  """Says so when a model was never trained on such a context."""
+  data, size = config.data, len(context)
+  usual = data.min_context <= size <= data.max_context
+  trained = f'{data.min_context} to {data.max_context} '
+  if data.protocol == 'hidden_side':
+    trained += 'views that hide a side of the cube'
+  else:
+    usual &= all(frame < data.context_window for frame in context)
+    trained += f'of the first {data.context_window} frames'
+    if data.any_context_share > 0:
+      usual |= size <= data.max_context
+      trained += f', or 0 to {data.max_context} of all'
+  if not usual:
+    print(
+      f'note: the model was trained on {trained}; this context of {size} is '
+      'outside of that',
+      file=sys.stderr,
+    )
+
+
+def turntable(config: ConfigDict, scenes: list[int]) -> Scene:
   """Views all around these rooms, drawn by the simulator."""
+  if _QUERIES.value is not None:
+    raise ValueError('give --queries or --turntable, not both')
   if config.dataset != 'dice' or config.data.source not in (
     'tfds',
     'simulator',
@@ -129,10 +130,10 @@ def turntable(config: ConfigDict, split: str, scenes: list[int]) -> Scene:
       f'this is {config.dataset}, source {config.data.source!r}'
     )
   # Refuses rooms that no style describes.
-  stream = sources.DiceStream(config, split)
+  stream = sources.DiceStream(config, _SPLIT.value)
   cameras = dice.turntable(_TURNTABLE.value)
   style = dice.STYLES[config.data.config]
-  rooms = dice.sample_batch(split, scenes, style=style)
+  rooms = dice.sample_batch(_SPLIT.value, scenes, style=style)
   views = np.repeat(cameras[None], len(scenes), axis=0)
   fixed = {k: v for k, v in rooms._asdict().items() if k != 'cameras'}
   return Scene(np.asarray(stream.to_frames(views, fixed)), views)
@@ -141,8 +142,7 @@ def turntable(config: ConfigDict, split: str, scenes: list[int]) -> Scene:
 def draw() -> None:
   """Reads the flags, samples, writes the picture."""
   path = images.check_path(_OUT.value)
-  step = parse_step(_STEP.value)
-  model, params, config = load(_WORKDIR.value, step)
+  model, params, config = load(_WORKDIR.value, _STEP.value)
   if _SOURCE.value:
     config.data.source = _SOURCE.value
   queries = list(range(config.data.num_frames))
@@ -153,23 +153,17 @@ def draw() -> None:
   scenes = cli.parse_frames(_SCENES.value, 'scenes', 10**9)
   if not scenes:
     raise ValueError('--scenes names no scene')
-  source = sources.open_source(config, _SPLIT.value)
-  examples = batches.scenes(source, scenes)
-  views = choose_views(config, examples, queries)
-  seen = [chosen.context.tolist() for chosen in views]
-  if warning := outside_training(config, seen[0]):
-    print(warning, file=sys.stderr)
-  batch = batches.make_batch(source, examples, views)
+  batch, seen = read_batch(config, scenes, queries)
+  warn_outside_training(config, seen[0])
   columns = [f'F{frame + 1}' for frame in queries]
-  marked = np.array([np.isin(queries, its) for its in seen])
-  if _TURNTABLE.value:
-    if _QUERIES.value is not None:
-      raise ValueError('give --queries or --turntable, not both')
-    around = turntable(config, _SPLIT.value, scenes)
-    batch = batch._replace(target=around)
-    count = _TURNTABLE.value
+  marked = np.array([np.isin(queries, context) for context in seen])
+  fps = 4.0
+  if count := _TURNTABLE.value:
+    batch = batch._replace(target=turntable(config, scenes))
+    queries = []
     columns = [f'{round(360 * i / count)}°' for i in range(count)]
     marked = np.zeros((len(scenes), count), bool)
+    fps = 12.0
   if isinstance(model, Sequential):
     check_sequential(
       batch.context.views,
@@ -181,12 +175,8 @@ def draw() -> None:
     model, params, jax.random.key(_SEED.value), batch, _NUM_SAMPLES.value
   )
   # Truth first, then its samples, scene by scene.
-  rows = np.concatenate(
-    [
-      images.to_uint8(batch.target.frames)[None],
-      images.to_uint8(samples),
-    ]
-  )
+  truth = images.to_uint8(batch.target.frames)
+  rows = np.concatenate([truth[None], images.to_uint8(samples)])
   rows = np.swapaxes(rows, 0, 1).reshape((-1, *rows.shape[2:]))
   names = ['truth'] + [f'sample {i + 1}' for i in range(_NUM_SAMPLES.value)]
   labels = [
@@ -200,12 +190,12 @@ def draw() -> None:
     row_labels=labels,
     column_labels=columns,
     context=np.repeat(marked, len(names), axis=0),
-    fps=_FPS.value or (12.0 if _TURNTABLE.value else 4.0),
+    fps=_FPS.value or fps,
     arrays={
       'samples': samples,
       'truth': np.asarray(batch.target.frames),
       'views': np.asarray(batch.target.views),
-      'queries': np.array([] if _TURNTABLE.value else queries),
+      'queries': np.array(queries),
       'context': np.array(seen),
       'scenes': np.array(scenes),
     },

@@ -16,12 +16,11 @@ from collections.abc import Sequence
 
 from absl import flags
 import jax
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from cgqn_jax import cli
 from cgqn_jax.data import sources
 from cgqn_jax.training import loop
-from cgqn_jax.training.loop import with_seed
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Config, with its arguments: configs/narratives.py:preset=...'
@@ -41,27 +40,21 @@ _DISTRIBUTED = flags.DEFINE_bool(
 )
 
 
-def default_workdir(config: ConfigDict) -> str:
-  """runs/<dataset>-<model>-<preset>-seed<k>."""
-  name = f'{config.dataset}-{config.model.name}-{config.preset}'
-  return f'runs/{name}-seed{config.seed}'
-
-
 def run() -> None:
   """Reads the flags and trains."""
   if _DISTRIBUTED.value:
     jax.distributed.initialize()
-  config, workdir = _CONFIG.value, _WORKDIR.value
+  config = _CONFIG.value
+  stem = f'runs/{config.dataset}-{config.model.name}-{config.preset}'
   if _SEEDS.value is None:
-    workdirs = {config.seed: workdir or default_workdir(config)}
+    folder = _WORKDIR.value or f'{stem}-seed{config.seed}'
+    workdirs = {config.seed: folder}
   else:
-    workdirs = {}
-    for seed in _seeds(_SEEDS.value):
-      own = default_workdir(with_seed(config, seed))
-      workdirs[seed] = f'{workdir}-seed{seed}' if workdir else own
-  loop.check(config)  # before a dataset is built for nothing
+    stem = _WORKDIR.value or stem
+    workdirs = {seed: f'{stem}-seed{seed}' for seed in _seeds(_SEEDS.value)}
+  model = loop.check(config)  # before a dataset is built for nothing
   sources.build_missing(config)
-  loop.train(config, workdirs)
+  loop.train(model, config, workdirs)
 
 
 def _seeds(given: Sequence[str]) -> list[int]:

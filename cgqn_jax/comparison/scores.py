@@ -27,7 +27,6 @@ from cgqn_jax.models.build import Model, build, counted
 from cgqn_jax.training.metrics_log import read_metrics
 from cgqn_jax.training.workdir import (
   checkpoint_step,
-  parse_step,
   read_workdir,
   restore,
   versions,
@@ -84,11 +83,9 @@ def evaluate_run(workdir: pathlib.Path, asked: Mapping[str, Any]) -> None:
   model = build(config)
   for folder, name in (('validation', 'validation'), ('eval', 'evaluation')):
     if name in asked:
-      step = parse_step(asked[name]['step'])
+      step = checkpoint_step(workdir, asked[name]['step'])
       source = open_source(config, asked[name]['split'])
-      protocol = tasks.protocol(
-        config, source, checkpoint_step(workdir, step), asked[name]
-      )
+      protocol = tasks.protocol(config, source, step, asked[name])
       params = restore(model, workdir, step)
       evaluate(model, params, config, source, protocol, workdir / folder)
   if 'curve' in asked:

@@ -1,31 +1,30 @@
 """What a run says of itself: scalars, pictures and a line of progress.
 
-Scalars go to W/metrics.jsonl and TensorBoard. Each row
-of metrics.jsonl is one JSON object with `step` (updates applied), `split`
-('train' or 'validation') and the values; training rows hold at least loss, kl
-and log_likelihood. JSON has no NaN: a value that is not finite is null there,
-and itself in TensorBoard.
+Scalars go to W/metrics.jsonl and TensorBoard. Each row of metrics.jsonl is one
+JSON object with `step` (updates applied), `split` ('train' or 'validation') and
+the values; training rows hold at least loss, kl and log_likelihood. JSON has no
+NaN: a value that is not finite is null there, and itself in TensorBoard.
 """
 
 from collections.abc import Iterator, Mapping
 import contextlib
 import io
-import json
 import math
 import pathlib
 import sys
 import time
-from typing import Any, NamedTuple, Self
+from typing import Any
 
+import jax
 import numpy as np
 from tensorboardX import SummaryWriter
 import tqdm
 
 from cgqn_jax import images
-from cgqn_jax.files import replace_text
+from cgqn_jax.files import append_jsonl, read_jsonl, write_jsonl
 
 
-class Log:
+class Log(contextlib.AbstractContextManager):
   """Writes a run's scalars and pictures into its workdir.
 
   On resume at `step`, rows of later steps are dropped, so that a run that was
@@ -39,14 +38,14 @@ class Log:
     self._write = write
     if not write:
       return
-    workdir = pathlib.Path(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
-    self._images = workdir / 'images'
-    rows = workdir / 'metrics.jsonl'
-    _drop_rows_after(rows, step)
-    self._rows = rows.open('a', buffering=1, encoding='utf-8')
+    self._folder = pathlib.Path(workdir)
+    self._folder.mkdir(parents=True, exist_ok=True)
+    self._path = self._folder / 'metrics.jsonl'
+    if self._path.exists():
+      rows = [row for row in _rows(self._path) if row['step'] <= step]
+      write_jsonl(self._path, rows)
     self._board = SummaryWriter(
-      str(workdir / 'tensorboard'), purge_step=step + 1
+      str(self._folder / 'tensorboard'), purge_step=step + 1
     )
 
   def scalars(
@@ -58,34 +57,28 @@ class Log:
     """
     if not self._write:
       return
-    plain = {name: np.asarray(v).tolist() for name, v in values.items()}
-    row = {'step': step, 'split': split} | _finite(plain)
-    self._rows.write(json.dumps(row, allow_nan=False) + '\n')
-    for name, value in plain.items():
+    row = {'step': step, 'split': split}
+    for name, value in values.items():
+      plain = np.asarray(value).tolist()
+      row[name] = jax.tree.map(lambda x: x if math.isfinite(x) else None, plain)
       tag = f'{split}/{name}'
-      if isinstance(value, list):
-        for i, item in enumerate(value):
+      if isinstance(plain, list):
+        for i, item in enumerate(plain):
           self._board.add_scalar(f'{tag}/{i}', item, step)
       else:
-        self._board.add_scalar(tag, value, step)
+        self._board.add_scalar(tag, plain, step)
+    append_jsonl(self._path, row)
 
   def image(self, step: int, name: str, image: np.ndarray) -> None:
     """Writes a uint8 [H, W, 3] picture as W/images/<name>_<step>.png."""
     if self._write:
-      images.save_png(self._images / f'{name}_{step:08d}.png', image)
+      path = self._folder / 'images' / f'{name}_{step:08d}.png'
+      images.save_png(path, image)
       self._board.add_image(name, image, step, dataformats='HWC')
 
-  def close(self) -> None:
-    """Flushes and closes the files."""
-    if self._write:
-      self._rows.close()
-      self._board.close()
-
-  def __enter__(self) -> Self:
-    return self
-
   def __exit__(self, *_: object) -> None:
-    self.close()
+    if self._write:
+      self._board.close()
 
 
 class Progress:
@@ -108,20 +101,17 @@ class Progress:
       bar_format='{n:,}/{total:,}  {rate_noinv_fmt}  {remaining} left{postfix}',
     )
     self._spent = {'waiting': 0.0, 'paused': 0.0}
-    # Without pauses: at the last update, and at that of the last `lap`.
-    self._last: _Mark | None = None
-    self._lap: _Mark | None = None
-
-  def waiting(self) -> contextlib.AbstractContextManager[None]:
-    """Counts the time spent inside as waiting for data."""
-    return self._timed('waiting')
-
-  def paused(self) -> contextlib.AbstractContextManager[None]:
-    """Keeps the time spent inside out of `lap`."""
-    return self._timed('paused')
+    # Steps, seconds without pauses, and those of them spent waiting: at the
+    # last update, and at that of the last `lap`.
+    self._last: np.ndarray | None = None
+    self._lap: np.ndarray | None = None
 
   @contextlib.contextmanager
-  def _timed(self, what: str) -> Iterator[None]:
+  def timed(self, what: str) -> Iterator[None]:
+    """Counts the time spent inside as 'waiting' for data, or as 'paused'.
+
+    What is paused is no part of `lap`.
+    """
     start = time.monotonic()
     try:
       yield
@@ -130,10 +120,11 @@ class Progress:
 
   def update(self, step: int, *, loss: float, kl: float) -> None:
     """Notes that `step` updates are applied; shows the line when it is due."""
-    now = time.monotonic() - self._spent['paused']
-    self._last = _Mark(now, step, self._spent['waiting'])
-    self._lap = self._lap or self._last
-    waited = _rates(self._lap, self._last).get('data_share', 0.0)
+    seconds = time.monotonic() - self._spent['paused']
+    self._last = np.array([step, seconds, self._spent['waiting']])
+    if self._lap is None:
+      self._lap = self._last
+    waited = self._rates().get('data_share', 0.0)
     self._bar.set_postfix_str(
       f'loss {loss:.4g}, kl {kl:.4g}, waiting for data {waited:.0%}',
       refresh=False,
@@ -148,8 +139,18 @@ class Progress:
     Without pauses and without the first update, which compiles; {} where
     nothing else was.
     """
-    since, self._lap = self._lap, self._last
-    return _rates(since, self._last) if since and self._last else {}
+    rates, self._lap = self._rates(), self._last
+    return rates
+
+  def _rates(self) -> dict[str, float]:
+    """Since the last lap; {} where no update was."""
+    updates, seconds, waited = self._last - self._lap
+    if not updates:
+      return {}
+    return {
+      'updates_per_second': updates / seconds,
+      'data_share': waited / seconds,
+    }
 
   def say(self, text: str) -> None:
     """Prints a line of its own, above the line of progress."""
@@ -169,25 +170,6 @@ class _Lines(io.TextIOBase):
     sys.stderr.flush()
 
 
-class _Mark(NamedTuple):
-  """After `step` updates: seconds gone, and those of them spent waiting."""
-
-  seconds: float
-  step: int
-  waited: float
-
-
-def _rates(first: _Mark, last: _Mark) -> dict[str, float]:
-  """Between two marks; {} where no update is between them."""
-  seconds = last.seconds - first.seconds
-  if last.step == first.step:
-    return {}
-  return {
-    'updates_per_second': (last.step - first.step) / seconds,
-    'data_share': (last.waited - first.waited) / seconds,
-  }
-
-
 def read_metrics(
   workdir: str | pathlib.Path, split: str = 'train'
 ) -> list[dict[str, Any]]:
@@ -198,41 +180,5 @@ def read_metrics(
   return [row for row in _rows(path) if row['split'] == split]
 
 
-def _drop_rows_after(path: pathlib.Path, step: int) -> None:
-  """Rewrites the file without later rows and without a half-written one."""
-  if not path.exists():
-    return
-  kept = [row for row in _rows(path) if row['step'] <= step]
-  text = ''.join(json.dumps(row) + '\n' for row in kept)
-  if text != path.read_text('utf-8'):
-    replace_text(path, text)
-
-
 def _rows(path: pathlib.Path) -> list[dict[str, Any]]:
-  """Parses the rows; a last line without its end was cut by a kill."""
-  rows = []
-  lines = path.read_text('utf-8').splitlines(keepends=True)
-  for number, line in enumerate(lines, 1):
-    if not line.endswith('\n'):
-      break
-    try:
-      row = json.loads(line)
-      row['step'], row['split']
-    except (ValueError, KeyError, TypeError) as error:
-      raise ValueError(
-        f'{path}, line {number}: not a row of step, split and values; repair '
-        'or move the file'
-      ) from error
-    rows.append(row)
-  return rows
-
-
-def _finite(value: Any) -> Any:
-  """Replaces what JSON cannot say by None."""
-  if isinstance(value, dict):
-    return {k: _finite(v) for k, v in value.items()}
-  if isinstance(value, list):
-    return [_finite(v) for v in value]
-  if isinstance(value, float) and not math.isfinite(value):
-    return None
-  return value
+  return read_jsonl(path, ('step', 'split'), growing=True)

@@ -74,20 +74,18 @@ def _muon(
   would cost as much as the gradient.
   """
 
-  def dimensions(params: Params) -> Any:
-    def of(x: Array) -> contrib.MuonDimensionNumbers | None:
-      inputs, outputs = x.size // max(x.shape[-1], 1), x.shape[-1]
-      if x.ndim not in (2, 4) or min(inputs, outputs) <= 8:
-        return None
-      if x.size > _MUON_SIZE:
-        return None
-      return contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), x.ndim - 1)
-
-    return jax.tree.map(of, params)
+  def dimensions(x: Array) -> contrib.MuonDimensionNumbers | None:
+    if x.ndim not in (2, 4) or x.size > _MUON_SIZE:
+      return None
+    if min(x.size // max(x.shape[-1], 1), x.shape[-1]) <= 8:
+      return None
+    return contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), x.ndim - 1)
 
   return contrib.muon(
     learning_rate,
-    muon_weight_dimension_numbers=dimensions,
+    muon_weight_dimension_numbers=lambda params: jax.tree.map(
+      dimensions, params
+    ),
     adam_b1=options.b1,
     adam_b2=options.b2,
     adam_learning_rate=lambda step: 0.2 * learning_rate(step),
@@ -173,7 +171,7 @@ def over_seeds(update: Update, seeds: Sequence[int]) -> Update:
       alone = jax.tree.map(lambda x: x[0], (states, batches))
       return jax.tree.map(lambda x: x[None], update(*alone, seeds[0]))
     if jax.default_backend() == 'cpu':
-      return jax.lax.map(lambda its: update(*its), (states, batches, every))
+      return jax.lax.map(lambda run: update(*run), (states, batches, every))
     return jax.vmap(update)(states, batches, every)
 
   return updates
@@ -203,10 +201,7 @@ def shard(batch: Any) -> Any:
 
 def shard_seeds(batches: Sequence[Any]) -> Any:
   """A batch [B, ...] of each seed -> [local devices, S, B / devices, ...]."""
-  shares = [shard(batch) for batch in batches]
-  if len(shares) == 1:
-    return jax.tree.map(lambda x: x[:, None], shares[0])
-  return jax.tree.map(lambda *x: np.stack(x, axis=1), *shares)
+  return jax.tree.map(lambda *x: np.stack(x, axis=1), *map(shard, batches))
 
 
 def replicate(tree: Any) -> Any:
@@ -227,8 +222,3 @@ def check_batch_size(batch_size: int) -> None:
       f'{devices} devices: try --config.batch_size='
       f'{max(devices, batch_size // devices * devices)}'
     )
-
-
-def is_first_process() -> bool:
-  """True for the process that writes what all share."""
-  return jax.process_index() == 0

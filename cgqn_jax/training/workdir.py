@@ -14,13 +14,15 @@ import subprocess
 import sys
 from typing import Any
 
+from flax import traverse_util
 import jax
 from ml_collections import ConfigDict
 
 from cgqn_jax.config import upgraded
 from cgqn_jax.files import read_json, write_json
 from cgqn_jax.models.build import Model, build
-from cgqn_jax.training.checkpoints import Checkpoints, Step
+from cgqn_jax.training import checkpoints
+from cgqn_jax.training.checkpoints import Step
 from cgqn_jax.types import Params
 
 # Fields that change how a run is watched or where its data lies, not what it
@@ -50,32 +52,27 @@ def open_workdir(
   new values are written. `write` is False on all processes but the first.
   """
   path = pathlib.Path(path)
-  here = _plain(config)
+  # As JSON would give it back.
+  fields = json.loads(json.dumps(config.to_dict(), sort_keys=True))
   if path.exists() and not path.is_dir():
     raise ValueError(f'{path} is a file; choose another --workdir')
   if (path / 'config.json').exists():
-    there = upgraded(read_json(path / 'config.json'))
-    _check_same(path, there, here)
-  elif path.exists() and any(not _hidden(p) for p in path.iterdir()):
+    _check_same(path, _read_config(path), fields)
+  elif path.exists() and any(p.name[0] != '.' for p in path.iterdir()):
     raise ValueError(
       f'{path} is not a cgqn_jax workdir: it holds files but no config.json; '
       'choose another --workdir'
     )
   if write:
     path.mkdir(parents=True, exist_ok=True)
-    write_json(path / 'config.json', here)
-    _write_versions(path / 'versions.json')
+    write_json(path / 'config.json', fields)
+    _add_versions(path / 'versions.json')
   return path
 
 
-def read_workdir(path: str | pathlib.Path) -> ConfigDict:
-  """Returns the config of the run in a folder; sequences come as tuples."""
-  path = pathlib.Path(path)
-  if not path.is_dir():
-    raise ValueError(f'workdir {path} does not exist')
-  if not (path / 'config.json').exists():
-    raise ValueError(f'{path} is not a cgqn_jax workdir: it has no config.json')
-  return ConfigDict(_tuples(upgraded(read_json(path / 'config.json'))))
+def read_workdir(workdir: str | pathlib.Path) -> ConfigDict:
+  """Returns the config of a training; sequences come as tuples."""
+  return ConfigDict(_tuples(_read_config(find(workdir))))
 
 
 def load(
@@ -95,7 +92,7 @@ def load(
   Raises:
     ValueError: when the folder is no workdir or holds no such checkpoint.
   """
-  config = read_workdir(find(workdir))
+  config = read_workdir(workdir)
   model = build(config)
   return model, restore(model, workdir, step), config
 
@@ -107,37 +104,31 @@ def find(workdir: str | pathlib.Path) -> pathlib.Path:
     ValueError: where there is neither.
   """
   path = pathlib.Path(workdir)
-  if path.exists():
-    return path
-  names = sorted(p.name for p in WEIGHTS.iterdir() if p.is_dir())
-  if str(workdir) in names:
-    return WEIGHTS / path
-  raise ValueError(
-    f'workdir {workdir} does not exist, and the shipped weights are '
-    f'{", ".join(names)}'
-  )
+  if not path.exists():
+    names = sorted(p.name for p in WEIGHTS.iterdir() if p.is_dir())
+    if str(workdir) not in names:
+      raise ValueError(
+        f'workdir {workdir} does not exist, and the shipped weights are '
+        f'{", ".join(names)}'
+      )
+    path = WEIGHTS / path
+  if not (path / 'config.json').exists():
+    raise ValueError(f'{path} is not a cgqn_jax workdir: it has no config.json')
+  return path
 
 
 def restore(
   model: Model, workdir: str | pathlib.Path, step: Step = 'best'
 ) -> Params:
   """The parameters alone, as `load` does: for several steps of one model."""
+  template = jax.eval_shape(model.init, jax.random.key(0))
   folder = find(workdir) / 'checkpoints'
-  with Checkpoints(folder, read_only=True) as checkpoints:
-    template = jax.eval_shape(model.init, jax.random.key(0))
-    return checkpoints.restore_params(template, step)
+  return checkpoints.restore_params(folder, template, step)
 
 
 def checkpoint_step(workdir: str | pathlib.Path, step: Step = 'best') -> int:
   """The number of the checkpoint that `load` takes."""
-  folder = find(workdir) / 'checkpoints'
-  with Checkpoints(folder, read_only=True) as checkpoints:
-    return checkpoints.resolve(step)
-
-
-def parse_step(text: str) -> Step:
-  """What --step says: a number, 'latest' or 'best'."""
-  return int(text) if text.isdigit() else text
+  return checkpoints.resolve(find(workdir) / 'checkpoints', step)
 
 
 def versions() -> dict[str, Any]:
@@ -153,7 +144,7 @@ def versions() -> dict[str, Any]:
   }
 
 
-def _write_versions(path: pathlib.Path) -> None:
+def _add_versions(path: pathlib.Path) -> None:
   """Appends an entry for this start, unless the last start had the same."""
   entries = read_json(path) if path.exists() else []
   entry = versions()
@@ -166,26 +157,18 @@ def _commit() -> str | None:
   root = pathlib.Path(__file__).parents[2]
   if not (root / '.git').exists():
     return None
+  command = ['git', '-C', str(root), 'describe', '--always', '--abbrev=40']
+  command += ['--exclude=*', '--dirty= with changes']  # no tags
   try:
-    commit = _git(root, 'rev-parse', 'HEAD')
-    changed = _git(root, 'status', '--porcelain', '--untracked-files=no')
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
   except (OSError, subprocess.CalledProcessError):
     return None
-  return commit + (' with changes' if changed else '')
+  return done.stdout.strip()
 
 
-def _git(root: pathlib.Path, *words: str) -> str:
-  return subprocess.run(
-    ['git', '-C', str(root), *words],
-    check=True,
-    capture_output=True,
-    text=True,
-  ).stdout.strip()
-
-
-def _plain(config: ConfigDict) -> dict[str, Any]:
-  """Returns the config as JSON would give it back."""
-  return json.loads(json.dumps(config.to_dict(), sort_keys=True))
+def _read_config(path: pathlib.Path) -> dict[str, Any]:
+  """Returns a run's config.json, as this version would write it."""
+  return upgraded(read_json(path / 'config.json'))
 
 
 def _tuples(value: Any) -> Any:
@@ -201,7 +184,7 @@ def _check_same(
   path: pathlib.Path, there: Mapping[str, Any], here: Mapping[str, Any]
 ) -> None:
   """Raises a ValueError that lists the fields in which two configs differ."""
-  old, new = _dotted(there), _dotted(here)
+  old, new = (traverse_util.flatten_dict(x, sep='.') for x in (there, here))
   differ = [
     f'{name} is {old.get(name, _ABSENT)!r} there and '
     f'{new.get(name, _ABSENT)!r} here'
@@ -214,18 +197,3 @@ def _check_same(
       f'{path} holds a run of another config: {"; ".join(differ)}; choose '
       'another --workdir, or the values of that run to resume it'
     )
-
-
-def _dotted(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-  """Returns {'model.width': 64} for {'model': {'width': 64}}."""
-  flat = {}
-  for key, value in tree.items():
-    if isinstance(value, dict) and value:
-      flat |= _dotted(value, f'{prefix}{key}.')
-    else:
-      flat[f'{prefix}{key}'] = value
-  return flat
-
-
-def _hidden(path: pathlib.Path) -> bool:
-  return path.name.startswith('.')

@@ -82,14 +82,8 @@ class Done(NamedTuple):
   err: str
 
 
-def environment() -> dict[str, str]:
-  """One device, and the package of this checkout."""
-  platforms = os.environ.get('JAX_PLATFORMS', 'cpu')
-  return os.environ | {'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': platforms}
-
-
 @pytest.fixture(scope='session')
-def programs(tmp_path_factory) -> Callable[[list], list[Done]]:
+def programs(tmp_path_factory, env) -> Callable[[list], list[Done]]:
   """Runs command lines, [script, *flags] each, one after the other."""
 
   def run(commands: list[list]) -> list[Done]:
@@ -98,7 +92,7 @@ def programs(tmp_path_factory) -> Callable[[list], list[Done]]:
     done = subprocess.run(
       [sys.executable, '-c', _FORKS, str(folder)],
       input=json.dumps(commands),
-      env=environment(),
+      env=env,
       cwd=ROOT,
       capture_output=True,
       text=True,
@@ -118,27 +112,23 @@ def programs(tmp_path_factory) -> Callable[[list], list[Done]]:
 
 
 @pytest.fixture(scope='session')
-def finished(tmp_path_factory) -> pathlib.Path:
+def finished(tmp_path_factory, programs) -> pathlib.Path:
   """The workdir of an uninterrupted run."""
-  return _trained(tmp_path_factory.mktemp('runs') / 'finished', TINY)
+  return _trained(tmp_path_factory.mktemp('runs') / 'finished', TINY, programs)
 
 
 @pytest.fixture(scope='session')
-def finished_residual(tmp_path_factory) -> pathlib.Path:
+def finished_residual(tmp_path_factory, programs) -> pathlib.Path:
   """The same of residual networks."""
-  return _trained(tmp_path_factory.mktemp('runs') / 'residual', RESIDUAL)
+  folder = tmp_path_factory.mktemp('runs') / 'residual'
+  return _trained(folder, RESIDUAL, programs)
 
 
-def _trained(workdir: pathlib.Path, flags: tuple[str, ...]) -> pathlib.Path:
-  command = [sys.executable, 'experiments/train.py', *flags]
-  done = subprocess.run(
-    [*command, f'--workdir={workdir}'],
-    env=environment(),
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-  )
-  assert done.returncode == 0, done.stderr
+def _trained(
+  workdir: pathlib.Path, flags: tuple[str, ...], programs: Callable
+) -> pathlib.Path:
+  (done,) = programs([['train.py', *flags, f'--workdir={workdir}']])
+  assert done.code == 0, done.err
   return workdir
 
 
@@ -154,4 +144,6 @@ def tiny_residual() -> tuple[str, ...]:
 
 @pytest.fixture(scope='session')
 def env() -> dict[str, str]:
-  return environment()
+  """One device, and the package of this checkout."""
+  platforms = os.environ.get('JAX_PLATFORMS', 'cpu')
+  return os.environ | {'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': platforms}

@@ -56,15 +56,15 @@ def test_scores_of_each_scene(finished, evaluated):
   """Their means are the metrics; scenes are named, and their errors kept."""
   result = json.loads((finished / 'eval' / 'metrics.json').read_text())
   with np.load(finished / 'eval' / 'per_scene.npz') as arrays:
-    its = dict(arrays)
-  assert its['example_id'].tolist() == [0, 1, 2, 3]
-  assert its['errors'].shape == (4, 3)
-  np.testing.assert_allclose(its['errors'].mean(1), its['best_of_1'], rtol=1e-5)
-  np.testing.assert_allclose(its['errors'].min(1), its['best_of_3'], rtol=1e-5)
+    npz = dict(arrays)
+  assert npz['example_id'].tolist() == [0, 1, 2, 3]
+  assert npz['errors'].shape == (4, 3)
+  np.testing.assert_allclose(npz['errors'].mean(1), npz['best_of_1'], rtol=1e-5)
+  np.testing.assert_allclose(npz['errors'].min(1), npz['best_of_3'], rtol=1e-5)
   for name in ('best_of_3', 'negative_elbo', 'kl', 'copy_last_frame'):
-    assert its[name].shape == (4,)
+    assert npz[name].shape == (4,)
     mean = result['metrics'][name]
-    assert its[name].mean() == pytest.approx(mean, rel=1e-5), name
+    assert npz[name].mean() == pytest.approx(mean, rel=1e-5), name
 
 
 def test_the_table_shows_them(finished, evaluated):
@@ -108,15 +108,15 @@ def test_contexts_without_frame_1(finished, programs, tmp_path):
       for context, out in zip(('12,4', ''), folders, strict=True)
     ]
   )  # fmt: skip
-  for its, out, hidden in zip(done, folders, (19, 21), strict=True):
-    assert its.code == 0, its.err
+  for ran, out, hidden in zip(done, folders, (19, 21), strict=True):
+    assert ran.code == 0, ran.err
     metrics = json.loads((out / 'metrics.json').read_text())['metrics']
     assert len(metrics['mean_mse_by_frame']) == hidden
     assert 'validity' not in metrics and 'pixel_mean' not in metrics
     assert ('copy_nearest_frame' in metrics) == (hidden == 19)
-    assert f'best of 3{"":23}{1e3 * metrics["best_of_3"]:9.3f}' in its.out
-    assert 'covered: futures are counted from F1, which is unseen' in its.out
-    assert 'by frame: F1 ' in its.out and 'valid samples' not in its.out
+    assert f'best of 3{"":23}{1e3 * metrics["best_of_3"]:9.3f}' in ran.out
+    assert 'covered: futures are counted from F1, which is unseen' in ran.out
+    assert 'by frame: F1 ' in ran.out and 'valid samples' not in ran.out
 
 
 def test_no_more_scenes_are_reported_than_there_are(
@@ -145,7 +145,7 @@ def test_mistakes(finished, programs, tmp_path):
     ([f'--workdir={finished}', '--context=0,0'], 'names a frame twice'),
   ]
   done = programs([['evaluate.py', *case] for case, _ in cases])
-  for (case, message), its in zip(cases, done, strict=True):
-    assert its.code == 1 and 'Traceback' not in its.err, (case, its)
-    assert message in its.err and its.err.count('\n') <= 2, (case, its)
+  for (case, message), ran in zip(cases, done, strict=True):
+    assert ran.code == 1 and 'Traceback' not in ran.err, (case, ran)
+    assert message in ran.err and ran.err.count('\n') <= 2, (case, ran)
   assert list(tmp_path.iterdir()) == []

@@ -42,8 +42,8 @@ def test_dice(programs, tmp_path):
      f'--out={tmp_path}/none.gif']
   )  # fmt: skip
   *done, both = programs(commands)
-  for its in done:
-    assert its.code == 0, its.err
+  for ran in done:
+    assert ran.code == 0, ran.err
   assert both.code == 1 and 'not both' in both.err
   for run in runs.values():
     scores = json.loads((run / 'eval' / 'metrics.json').read_text())
@@ -75,12 +75,12 @@ def test_sequential(programs, tmp_path):
       ['evaluate.py', workdir, '--context=0,2'],
     ]
   )  # fmt: skip
-  for its in (trained, drawn, scored):
-    assert its.code == 0, its.err
+  for ran in (trained, drawn, scored):
+    assert ran.code == 0, ran.err
   assert np.load(tmp_path / 'drawn.npz')['samples'].shape[:3] == (2, 1, 2)
   assert 'best of 1' in scored.out
-  for its, frames in zip(refused, ('15, 20', '0, 2'), strict=True):
-    assert its.code == 1
-    (line,) = (x for x in its.err.splitlines() if x.startswith('error'))
+  for ran, frames in zip(refused, ('15, 20', '0, 2'), strict=True):
+    assert ran.code == 1
+    (line,) = (x for x in ran.err.splitlines() if x.startswith('error'))
     assert f'the context is frames {frames}; cdna, sv2p and sssm read' in line
     assert 'for any other context use cgqn or gqn' in line

@@ -1,5 +1,7 @@
 """sample.py: any frames in, any frames out, in three formats."""
 
+import shutil
+
 import jax
 import numpy as np
 from PIL import Image
@@ -20,11 +22,11 @@ def test_pictures_and_arrays(finished, programs, tmp_path):
       for name in ('a.png', 'a.gif', 'a.npz')
     ]
   )
-  for its in done:
-    assert its.code == 0, its.err
-    assert '2 scene(s), 4 samples each' in its.out
+  for ran in done:
+    assert ran.code == 0, ran.err
+    assert '2 scene(s), 4 samples each' in ran.out
     # Trained on 3 to 6 of the first 6 frames, as the preset has it.
-    assert 'this context of 2 is outside of that' in its.err
+    assert 'this context of 2 is outside of that' in ran.err
   sheet = Image.open(tmp_path / 'a.png')
   # 4 queries, and 2 scenes of a truth and 4 samples.
   assert sheet.width > 4 * 16 and sheet.height > 10 * 16
@@ -61,7 +63,9 @@ def test_pictures_and_arrays(finished, programs, tmp_path):
   np.testing.assert_allclose(samples, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_mistakes(finished, programs, tmp_path):
+def test_mistakes(finished, programs, tmp_path, tmp_path_factory):
+  bare = tmp_path_factory.mktemp('bare')  # a config alone is no model
+  shutil.copy(finished / 'config.json', bare)
   out = f'--out={tmp_path / "x.png"}'
   workdir = f'--workdir={finished}'
   cases = [
@@ -75,10 +79,11 @@ def test_mistakes(finished, programs, tmp_path):
     ([workdir, '--step=worst', out], "'worst'"),
     ([workdir, f'--out={tmp_path / "x.bmp"}'], 'x.bmp'),
     ([f'--workdir={tmp_path / "none"}', out], 'does not exist'),
+    ([f'--workdir={bare}', out], 'no checkpoint was saved'),
     ([out], 'workdir'),
   ]
   done = programs([['sample.py', *case] for case, _ in cases])
-  for (case, message), its in zip(cases, done, strict=True):
-    assert its.code == 1 and 'Traceback' not in its.err, (case, its)
-    assert message in its.err and its.err.count('\n') <= 2, (case, its)
+  for (case, message), ran in zip(cases, done, strict=True):
+    assert ran.code == 1 and 'Traceback' not in ran.err, (case, ran)
+    assert message in ran.err and ran.err.count('\n') <= 2, (case, ran)
   assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,13 @@ import numpy as np
 import optax
 import pytest
 
-from cgqn_jax.training.checkpoints import Checkpoints
+from cgqn_jax.training.checkpoints import (
+  Checkpoints,
+  resolve,
+  restore,
+  restore_params,
+  saved_steps,
+)
 from cgqn_jax.training.loop import Preemption
 from cgqn_jax.training.update import TrainState
 
@@ -44,20 +50,23 @@ def assert_identical(actual: TrainState, expected: TrainState) -> None:
     assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
+def save(folder: pathlib.Path, *steps: int) -> None:
+  with Checkpoints(folder) as checkpoints:
+    for step in steps:
+      checkpoints.save(make_state(step))
+
+
 @pytest.mark.parametrize('ema', [True, False])
 def test_round_trip_is_exact(tmp_path, ema):
-  state = make_state(7, ema=ema)
-  with Checkpoints(tmp_path / 'c') as checkpoints:
-    assert checkpoints.save(state, 7)
-    assert not checkpoints.save(state, 7)  # saved already
-  with Checkpoints(tmp_path / 'c', read_only=True) as checkpoints:
-    assert checkpoints.steps == [7]
-    assert checkpoints.latest_step == 7
-    assert checkpoints.best_step is None
-    template = jax.eval_shape(lambda: make_state(0, ema=ema))
-    assert_identical(checkpoints.restore(template), state)
-    params = checkpoints.restore_params(template.params)
-    assert_identical(params, state.ema_params if ema else state.params)
+  state, folder = make_state(7, ema=ema), tmp_path / 'c'
+  with Checkpoints(folder) as checkpoints:
+    checkpoints.save(state)
+    checkpoints.save(state)  # saved already
+  assert saved_steps(folder) == [7]
+  template = jax.eval_shape(lambda: make_state(0, ema=ema))
+  assert_identical(restore(folder, template), state)
+  params = restore_params(folder, template.params)
+  assert_identical(params, state.ema_params if ema else state.params)
 
 
 def test_donating_the_state_at_once_does_not_change_the_checkpoint(tmp_path):
@@ -65,41 +74,31 @@ def test_donating_the_state_at_once_does_not_change_the_checkpoint(tmp_path):
   expected = make_state(3)
   state = jax.tree.map(jnp.array, expected)
   with Checkpoints(tmp_path) as checkpoints:
-    checkpoints.save(state, 3)
+    checkpoints.save(state)
     for _ in range(20):
       state = double(state)
-    restored = checkpoints.restore(expected)
-    assert_identical(restored, expected)
-    double(restored)  # restored arrays can be donated, too
-    assert_identical(checkpoints.restore(expected), expected)
+  restored = restore(tmp_path, expected)
+  assert_identical(restored, expected)
+  double(restored)  # restored arrays can be donated, too
+  assert_identical(restore(tmp_path, expected), expected)
 
 
 def test_keeps_the_last_two_and_the_best(tmp_path):
   losses = {1: 9.0, 2: 3.0, 3: 5.0, 4: float('nan'), 5: 4.0, 6: None, 7: 8.0}
   with Checkpoints(tmp_path, keep=2) as checkpoints:
     for step, loss in losses.items():
-      metrics = None if loss is None else {'loss': loss}
-      checkpoints.save(make_state(step), step, metrics, wait=True)
-    assert checkpoints.steps == [2, 6, 7]
+      checkpoints.save(make_state(step), loss)
+  assert saved_steps(tmp_path) == [2, 6, 7]
   with Checkpoints(tmp_path, keep=2) as checkpoints:  # also after a restart
-    assert checkpoints.best_step == 2
-    checkpoints.save(make_state(8), 8, {'loss': 1.0}, wait=True)
-    assert checkpoints.steps == [7, 8]
-    assert int(checkpoints.restore(make_state(0), 'best').step) == 8
-    assert int(checkpoints.restore(make_state(0), 7).step) == 7
-
-
-def test_the_name_is_the_number_of_updates(tmp_path):
-  with Checkpoints(tmp_path) as checkpoints:
-    with pytest.raises(ValueError, match='checkpoint 4 .* of 3 updates'):
-      checkpoints.save(make_state(3), 4)
-    assert checkpoints.steps == []
+    assert resolve(tmp_path, 'best') == 2
+    checkpoints.save(make_state(8), 1.0, wait=True)
+    assert saved_steps(tmp_path) == [7, 8]
+  assert int(restore(tmp_path, make_state(0), 'best').step) == 8
+  assert int(restore(tmp_path, make_state(0), 7).step) == 7
 
 
 def test_damage_is_noticed_whatever_the_file(tmp_path, capfd):
-  with Checkpoints(tmp_path) as checkpoints:
-    for step in (3, 4):
-      checkpoints.save(make_state(step), step)
+  save(tmp_path, 3, 4)
   expected = make_state(4)
   files = [p for p in (tmp_path / '4').rglob('*') if p.is_file()]
   noticed = 0
@@ -110,8 +109,7 @@ def test_damage_is_noticed_whatever_the_file(tmp_path, capfd):
     for damaged in (data[:middle], flipped):
       path.write_bytes(damaged)
       try:
-        with Checkpoints(tmp_path, read_only=True) as checkpoints:
-          restored = checkpoints.restore(expected)
+        restored = restore(tmp_path, expected)
       except ValueError as error:
         noticed += 1
         assert str(tmp_path / '4') in str(error)
@@ -121,86 +119,79 @@ def test_damage_is_noticed_whatever_the_file(tmp_path, capfd):
         assert_identical(restored, expected)
       path.write_bytes(data)
   assert noticed >= 8
+  # So it is where the folder is opened to save more.
+  (tmp_path / '4/metrics/metrics').write_text('{"loss": ')
+  with pytest.raises(ValueError, match='4 is damaged'):
+    Checkpoints(tmp_path)
   assert capfd.readouterr().err == ''
-  with Checkpoints(tmp_path, read_only=True) as checkpoints:
-    assert_identical(checkpoints.restore(expected), expected)
 
 
 def test_a_foreign_folder_is_neither_read_nor_overwritten(tmp_path):
   (tmp_path / '100').mkdir()
   (tmp_path / '100' / 'notes.txt').write_text('mine')
   with pytest.raises(ValueError, match='100 is damaged, or no checkpoint of'):
-    with Checkpoints(tmp_path) as checkpoints:
-      checkpoints.restore(make_state(0))
+    with Checkpoints(tmp_path):
+      restore(tmp_path, make_state(0))
   assert (tmp_path / '100' / 'notes.txt').read_text() == 'mine'
 
 
 def test_a_half_written_checkpoint_is_ignored(tmp_path):
-  with Checkpoints(tmp_path) as checkpoints:
-    checkpoints.save(make_state(3), 3)
+  save(tmp_path, 3)
   half = tmp_path / '4.orbax-checkpoint-tmp'
   shutil.copytree(tmp_path / '3', half)
   for path in half.rglob('*'):
     if path.is_file():
       path.write_bytes(path.read_bytes()[:9])
-  with Checkpoints(tmp_path) as checkpoints:
-    assert checkpoints.steps == [3]
-    assert_identical(checkpoints.restore(make_state(0)), make_state(3))
-    checkpoints.save(make_state(4), 4, wait=True)
-    assert_identical(checkpoints.restore(make_state(0)), make_state(4))
+  assert saved_steps(tmp_path) == [3]
+  assert_identical(restore(tmp_path, make_state(0)), make_state(3))
+  save(tmp_path, 4)
+  assert_identical(restore(tmp_path, make_state(0)), make_state(4))
   assert sorted(p.name for p in tmp_path.iterdir()) == ['3', '4']
 
 
 def test_another_model_is_named_in_one_line(tmp_path):
-  with Checkpoints(tmp_path) as checkpoints:
-    checkpoints.save(make_state(3), 3, wait=True)
-    with pytest.raises(
-      ValueError,
-      match=r': encoder/bias is float32\[5\] there and float32\[6\] here',
-    ) as error:
-      checkpoints.restore_params(make_state(0, width=6).params)
-    assert 'here (and 1 more);' in str(error.value)
-    with pytest.raises(ValueError, match='is float32.* there and absent here'):
-      checkpoints.restore(make_state(0, ema=False))
-    wide = make_state(0)._replace(step=jnp.zeros((), jnp.uint32))
-    with pytest.raises(ValueError, match=r'step is int32\[\] there and uint32'):
-      checkpoints.restore(wide)
+  save(tmp_path, 3)
+  with pytest.raises(
+    ValueError,
+    match=r': encoder/bias is float32\[5\] there and float32\[6\] here',
+  ) as error:
+    restore_params(tmp_path, make_state(0, width=6).params)
+  assert 'here (and 1 more);' in str(error.value)
+  with pytest.raises(ValueError, match='is float32.* there and absent here'):
+    restore(tmp_path, make_state(0, ema=False))
+  wide = make_state(0)._replace(step=jnp.zeros((), jnp.uint32))
+  with pytest.raises(ValueError, match=r'step is int32\[\] there and uint32'):
+    restore(tmp_path, wide)
 
 
 def test_errors_say_what_there_is(tmp_path):
   with pytest.raises(ValueError, match='does not exist: no checkpoint'):
-    Checkpoints(tmp_path / 'none', read_only=True)
+    resolve(tmp_path / 'none', 'latest')
   with pytest.raises(ValueError, match='keep=0'):
     Checkpoints(tmp_path, keep=0)
-  with Checkpoints(tmp_path) as checkpoints:
-    with pytest.raises(ValueError, match='holds no checkpoint'):
-      checkpoints.restore(make_state(0))
-    checkpoints.save(make_state(3), 3, wait=True)
-    with pytest.raises(ValueError, match=r'no checkpoint 5; choose one of \[3'):
-      checkpoints.restore(make_state(0), 5)
-    # Without a validation loss the latest is the best.
-    assert checkpoints.restore(make_state(0), 'best').step == 3
+  with pytest.raises(ValueError, match='holds no checkpoint'):
+    resolve(tmp_path, 'latest')
+  save(tmp_path, 3)
+  with pytest.raises(ValueError, match=r'no checkpoint 5; choose one of \[3'):
+    resolve(tmp_path, 5)
+  # Without a validation loss the latest is the best.
+  assert resolve(tmp_path, 'best') == resolve(tmp_path, '3') == 3
 
 
 SAVER = """
-import sys
+import pathlib, sys
 import jax.numpy as jnp
-from cgqn_jax.training.checkpoints import Checkpoints
+from cgqn_jax.training.checkpoints import Checkpoints, saved_steps
 from cgqn_jax.training.update import TrainState
 
-checkpoints = Checkpoints(sys.argv[1], keep=2)
-step = checkpoints.latest_step or 0
+folder = pathlib.Path(sys.argv[1])
+checkpoints = Checkpoints(folder, keep=2)
+step = max(saved_steps(folder), default=0)
 while True:
   step += 1
   params = {f'{i}': jnp.full((200, 200), step, jnp.float32) for i in range(9)}
-  checkpoints.save(TrainState(jnp.int32(step), params, (), None), step)
+  checkpoints.save(TrainState(jnp.int32(step), params, (), None))
 """
-
-
-def saved_last(path: pathlib.Path) -> int:
-  return max(
-    (int(p.name) for p in path.glob('*') if p.name.isdigit()), default=0
-  )
 
 
 @pytest.mark.parametrize('kills', [1, pytest.param(8, marks=pytest.mark.slow)])
@@ -213,7 +204,7 @@ def test_a_killed_save_leaves_only_whole_checkpoints(tmp_path, kills):
       [sys.executable, '-c', SAVER, str(tmp_path)], env=environment
     )
     try:
-      while saved_last(tmp_path) < first + 2:
+      while max(saved_steps(tmp_path), default=0) < first + 2:
         assert process.poll() is None
         time.sleep(0.01)
       time.sleep(0.013 * kill)
@@ -222,13 +213,12 @@ def test_a_killed_save_leaves_only_whole_checkpoints(tmp_path, kills):
       process.wait()
     params = {f'{i}': jnp.zeros((200, 200)) for i in range(9)}
     template = TrainState(jnp.int32(0), params, (), None)
-    with Checkpoints(tmp_path, read_only=True) as checkpoints:
-      assert checkpoints.latest_step >= first + 2
-      for step in checkpoints.steps:
-        state = checkpoints.restore(template, step)
-        assert int(state.step) == step
-        assert all((p == step).all() for p in state.params.values())
-      first = checkpoints.latest_step
+    assert max(saved_steps(tmp_path)) >= first + 2
+    for step in saved_steps(tmp_path):
+      state = restore(tmp_path, template, step)
+      assert int(state.step) == step
+      assert all((p == step).all() for p in state.params.values())
+    first = step
 
 
 def test_a_signal_asks_for_a_stop_and_a_second_one_stops():

@@ -90,30 +90,30 @@ def settings(model, overrides):
   ]
 
 
-def record(**its):
+def record(**row):
   """Adds a row to the results, where they are wanted."""
-  its |= {'date': datetime.date.today().isoformat(), 'versions': versions()}
-  print(json.dumps(its))
+  row |= {'date': datetime.date.today().isoformat(), 'versions': versions()}
+  print(json.dumps(row))
   if folder := os.environ.get('CGQN_JAX_RESULTS'):
     path = pathlib.Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     with (path / 'trained.jsonl').open('a', encoding='utf-8') as file:
-      file.write(json.dumps(its) + '\n')
+      file.write(json.dumps(row) + '\n')
 
 
 @pytest.mark.parametrize('name', OVERFIT)
 def test_overfits_eight_videos(name):
   """All 15 hidden frames, by the posterior's latents where there are any."""
-  its = OVERFIT[name]
+  case = OVERFIT[name]
   with warnings.catch_warnings():  # ml_collections loads files the old way
     warnings.simplefilter('ignore', DeprecationWarning)
-    config = cli.read_config(settings(name, its.overrides)).unlock()
-  config.num_steps, config.batch_size = its.updates, VIDEOS
+    config = cli.read_config(settings(name, case.overrides)).unlock()
+  config.num_steps, config.batch_size = case.updates, VIDEOS
   config.learning_rate.boundaries = (0, 0.05, 1)
   config.learning_rate.values = (
-    0.0, its.learning_rate, its.learning_rate / 20
+    0.0, case.learning_rate, case.learning_rate / 20
   )  # fmt: skip
-  config.pixel_variance.values = (its.pixel_variance, its.pixel_variance)
+  config.pixel_variance.values = (case.pixel_variance, case.pixel_variance)
   model = build(config)
   batch = next(
     batches.test_batches(config, open_source(config, 'train'), VIDEOS, VIDEOS)
@@ -131,7 +131,7 @@ def test_overfits_eight_videos(name):
   placed = NamedSharding(Mesh(jax.devices()[:1], (AXIS,)), PartitionSpec())
   state = jax.device_put(update_lib.create_state(model, config), placed)
   start = time.monotonic()
-  for _ in range(its.updates):
+  for _ in range(case.updates):
     state, metrics = update(state, shard)
   # A key of its own: latents that training has not seen.
   mean = jax.jit(model.reconstruct)(state.params, jax.random.key(1), batch)
@@ -139,7 +139,7 @@ def test_overfits_eight_videos(name):
   error = float(np.mean((np.asarray(mean) - truth) ** 2))
   seen = np.asarray(batch.context.frames)[:, -1:] / 255
   record(
-    test='overfit', model=name, narrative=config.data.config, **its._asdict(),
+    test='overfit', model=name, narrative=config.data.config, **case._asdict(),
     videos=VIDEOS, frame_size=config.data.frame_size, mse=error,
     copy_last_frame=float(np.mean((truth - seen) ** 2)),
     kl=float(metrics['kl']), seconds=time.monotonic() - start,
@@ -158,11 +158,11 @@ def program(script, *flags):
 @pytest.mark.parametrize('name', HELD_OUT)
 def test_beats_repeating_the_last_frame(name, tmp_path):
   """On validation scenes, at preset small; the test split is not for this."""
-  its = HELD_OUT[name]
+  case = HELD_OUT[name]
   workdir, start = f'--workdir={tmp_path}', time.monotonic()
   program(
-    'train.py', *settings(name, its.overrides), workdir,
-    f'--config.num_steps={its.updates}',
+    'train.py', *settings(name, case.overrides), workdir,
+    f'--config.num_steps={case.updates}',
   )  # fmt: skip
   seconds = time.monotonic() - start
   program(
@@ -172,7 +172,7 @@ def test_beats_repeating_the_last_frame(name, tmp_path):
   result = json.loads((tmp_path / 'eval' / 'metrics.json').read_text())
   metrics, protocol = result['metrics'], result['protocol']
   record(
-    test='held out', model=name, **its._asdict(), seconds=seconds,
+    test='held out', model=name, **case._asdict(), seconds=seconds,
     metrics=metrics, protocol=protocol,
   )  # fmt: skip
   curve = [metrics[f'best_of_{n}'] for n in (1, 3, 6, 10, 30)]
