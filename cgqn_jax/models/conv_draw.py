@@ -9,7 +9,6 @@ GQN targets too. The other inputs have as many axes and are broadcast, so what
 samples or targets share is convolved once.
 """
 
-from collections.abc import Callable
 import math
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from cgqn_jax.models import gaussian
-from cgqn_jax.models.layers import ConvLSTM, PatchConv, RecurrentConv
+from cgqn_jax.models.layers import ConvLSTM, PatchConv, RecurrentConv, scan
 from cgqn_jax.types import Array, Normal
 
 _STEPS = -4  # the axis of K in [..., K, h, w, Z]
@@ -81,8 +80,9 @@ class ConvDraw(nn.Module):
       return (state, z), z
 
     noise = jnp.moveaxis(noise, _STEPS, 0)
-    carry = (self._zero_state(noise), jnp.zeros_like(noise[0]))
-    z = _over_steps(step, broadcast=1)(self, carry, noise, prior)[1]
+    state = self.prior_lstm.initial_carry(noise.shape[1:-1])
+    carry = (state, jnp.zeros_like(noise[0]))
+    z = scan(step, in_axes=(0, nn.broadcast))(self, carry, noise, prior)[1]
     return jnp.moveaxis(z, 0, _STEPS)
 
   def infer(
@@ -134,10 +134,10 @@ class ConvDraw(nn.Module):
       return (p_state, q_state, z), (z, q, p_state[0])
 
     noise = jnp.moveaxis(noise, _STEPS, 0)
-    zeros = self._zero_state(noise)
-    carry = (zeros, zeros, jnp.zeros_like(noise[0]))
-    scan = _over_steps(step, broadcast=2)
-    _, (z, q, hidden) = scan(self, carry, noise, prior, posterior)
+    state = self.prior_lstm.initial_carry(noise.shape[1:-1])
+    carry = (state, state, jnp.zeros_like(noise[0]))
+    steps = scan(step, in_axes=(0, nn.broadcast, nn.broadcast))
+    _, (z, q, hidden) = steps(self, carry, noise, prior, posterior)
     # No step waits for the prior's densities: all at once.
     p = gaussian.from_head(self.prior_head(hidden, prior.head))
     return jax.tree.map(lambda x: jnp.moveaxis(x, 0, _STEPS), (z, q, p))
@@ -145,9 +145,6 @@ class ConvDraw(nn.Module):
   def _prior(self, r: Array, views: Array | None, noise: Array) -> _Weights:
     inputs = self.prior_projection(r)
     return _weights(self.prior_lstm, self.prior_head, inputs, views, noise)
-
-  def _zero_state(self, noise: Array) -> tuple[Array, Array]:
-    return self.prior_lstm.initial_carry(noise.shape[1:-1])
 
 
 def _weights(
@@ -167,15 +164,4 @@ def _weights(
     static=static,
     recurrent=lstm.recurrent_operator(*grid, maps),
     head=head.operator(*grid, maps),
-  )
-
-
-def _over_steps(step: Callable, broadcast: int) -> Callable:
-  """Scans `step` over the noise's steps; weights shared over steps."""
-  return nn.scan(
-    step,
-    variable_broadcast='params',
-    split_rngs={'params': False},
-    in_axes=(0,) + (nn.broadcast,) * broadcast,
-    out_axes=0,
   )

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from cgqn_jax.models import gaussian
-from cgqn_jax.models.cgqn import Latent, LatentModel, flatten, lead, sample_keys
+from cgqn_jax.models.cgqn import Latent, LatentModel, lead
+from cgqn_jax.models.model import flatten, repeat, sample_keys
 from cgqn_jax.types import Array, Batch, Params, Scene
 
 
@@ -38,11 +39,7 @@ class GQN(LatentModel):
     """Draws latents of the queries views [B, T, V] given r [B, ...]."""
     keys = self._keys(key, views, num_samples, example_id, first_sample)
     z = self._apply(
-      'sample_prior',
-      params,
-      r[None, :, None],
-      self._noise(keys),
-      views[None],
+      'sample_prior', params, r[None, :, None], self._noise(keys), views[None]
     )
     return Latent(z, r)
 
@@ -76,31 +73,16 @@ class GQN(LatentModel):
       'render_each',
       params,
       flatten(latent.z),
-      jnp.tile(latent.r, (samples, 1, 1, 1))[:, None],
-      jnp.tile(views, (samples, 1, 1)),
+      repeat(latent.r, samples)[:, None],
+      repeat(views, samples),
     )
     return frames.reshape((samples, batch) + frames.shape[1:])
 
-  def sample(
-    self,
-    params: Params,
-    key: Array,
-    context: Scene,
-    context_mask: Array,
-    views: Array,
-    num_samples: int = 1,
-    example_id: Array | None = None,
-    first_sample: Array | int = 0,
-  ) -> Array:
-    """As CGQN's, but only frames of one query agree with themselves."""
-    r = self.encode(params, context, context_mask)
-    latent = self.prior(
-      params, key, r, views, num_samples, example_id, first_sample
-    )
-    return self.render(params, latent, views)
-
-  def _inputs(self, key: Array, batch: Batch, shown: Batch) -> tuple[Any, ...]:
-    del batch  # what is not drawn is not seen
+  def _inputs(
+    self, key: Array, batch: Batch, shown: Batch | None = None
+  ) -> tuple[Any, ...]:
+    """Renders the targets of `shown`; by default all of the batch's."""
+    shown = batch if shown is None else shown  # what is not drawn is not seen
     keys = self._keys(key, shown.target.views, 1, shown.example_id)[0]
     return shown, self._noise(keys)
 
@@ -114,9 +96,7 @@ class GQN(LatentModel):
   ) -> Array:
     """A key for each sample, example and place among the queries, [S, B, T]."""
     batch, queries = views.shape[:2]
-    if example_id is None:
-      example_id = jnp.arange(batch)
-    keys = sample_keys(key, example_id, num_samples, first_sample)
+    keys = sample_keys(key, batch, example_id, num_samples, first_sample)
 
     def fold(key_: Array) -> Array:
       return jax.vmap(lambda i: jax.random.fold_in(key_, i))(

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from cgqn_jax.models.conv_draw import ConvDraw
 from cgqn_jax.models.layers import Conv, PatchConv, broadcast_view, view_gains
+from cgqn_jax.models.model import flatten
 from cgqn_jax.models.renderer import Renderer, Sketch
 from cgqn_jax.types import Array, Batch, Normal, Scene, to_unit
 
@@ -44,12 +45,7 @@ class LatentNetworks(nn.Module):
     """Every query of its own latent: [B, T, ...] each -> [B, T, H, W, 3]."""
     lead = views.shape[:2]
     r = jnp.broadcast_to(r, lead + r.shape[2:])
-    z, r, views = jax.tree.map(
-      # Not -1: a part may have no channels.
-      lambda x: x.reshape((lead[0] * lead[1],) + x.shape[2:]),
-      (z, r, views),
-    )
-    frames = self.render_one(z, r, views)
+    frames = self.render_one(*flatten((z, r, views)))
     return frames.reshape(lead + frames.shape[1:])
 
   def render_one(self, z: Any, r: Array, views: Array) -> Array:
