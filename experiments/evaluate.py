@@ -17,6 +17,7 @@ import numpy as np
 from cgqn_jax import cli, images
 from cgqn_jax.data.sources import open_source
 from cgqn_jax.evaluation import tasks
+from cgqn_jax.evaluation.subject import Subject
 from cgqn_jax.files import read_json, write_json
 from cgqn_jax.training.workdir import (
   checkpoint_step,
@@ -85,7 +86,7 @@ def run() -> None:
       print(task.report(there['metrics'], protocol))
       print(f'\nthis evaluation was already in {path}')
       return
-  scores = task.evaluate(model, params, config, source, protocol)
+  scores = task.evaluate(Subject(model, params, config, source, protocol))
   out.mkdir(parents=True, exist_ok=True)
   images.save_png(out / 'samples.png', scores.sheet)
   np.savez_compressed(arrays, **scores.per_scene)

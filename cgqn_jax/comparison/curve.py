@@ -19,6 +19,7 @@ from cgqn_jax.comparison import runs
 from cgqn_jax.data import batches
 from cgqn_jax.data.sources import open_source
 from cgqn_jax.evaluation import tasks
+from cgqn_jax.evaluation.subject import Subject
 from cgqn_jax.files import write_json
 from cgqn_jax.models.build import Model, build, counted
 from cgqn_jax.training.metrics_log import read_metrics
@@ -53,7 +54,7 @@ def write(
   for step, its in zip(steps, seconds, strict=True):
     print(f'{workdir.name}: scores of update {step:,} of {last:,}', flush=True)
     params = restore(model, workdir, step)
-    scores = task.point(model, params, config, source, protocol)
+    scores = task.point(Subject(model, params, config, source, protocol))
     rows.append({'step': step, 'train_seconds': its} | scores)
   curve = {
     'num_steps': last,

@@ -6,18 +6,20 @@ clipping to [0, 1]; best-of-n takes the minimum over samples of the *joint*
 error of all hidden frames, never frame by frame.
 """
 
+from collections.abc import Sequence
 import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import special
+from scipy import special, stats
 
 from cgqn_jax.models.build import Model
 from cgqn_jax.types import Array, Batch, Elbo, Params, to_unit
 
 BEST_OF = (1, 3, 6, 10, 30, 100)
+COVERAGE_DRAWS = 30  # the samples whose variety counts
 MSE_FLOOR = 1e-10  # of the PSNR: 100 dB at most
 
 
@@ -47,6 +49,13 @@ class Scores(NamedTuple):
 def best_of(num_samples: int) -> list[int]:
   """Which n the tables report the best of n samples for."""
   return [n for n in BEST_OF if n <= num_samples]
+
+
+def best_of_scores(errors: np.ndarray) -> dict[str, float]:
+  """best_of_<n> of a scene's samples, from their joint errors [S]."""
+  return {
+    f'best_of_{n}': float(best_of_n(errors, n)) for n in best_of(len(errors))
+  }
 
 
 def best_of_n(errors: np.ndarray, n: int) -> np.ndarray:
@@ -169,18 +178,25 @@ def bits_per_dimension(nats: float, dimensions: int) -> float:
   return nats / (dimensions * np.log(2)) + 8
 
 
-def divergence_of_one(
-  model: Model, params: Params, key: Array, batch: Batch, num_draws: int
-) -> np.ndarray:
-  """KL_1 of each scene, [B]: the posterior sees the first target alone.
+def total_variation(labels: np.ndarray, count: int) -> float:
+  """The distance of labels below `count` to the uniform distribution."""
+  share = np.bincount(labels, minlength=count) / len(labels)
+  return float(0.5 * np.abs(share - 1 / count).sum())
 
-  KL_3 is the KL of `bounds`, whose posterior sees them all; under
-  the same key both have the same noise.
-  """
-  first = np.arange(batch.target_mask.shape[1]) == 0
-  one = batch._replace(target_mask=batch.target_mask & first)
-  # The KL of a draw takes no note of the variance.
-  return bounds(model, params, key, one, 1.0, num_draws).kl
+
+def uniform_total_variation(draws: int, count: int) -> float:
+  """The expected `total_variation` of uniform draws of `count` labels."""
+  times = np.arange(draws + 1)
+  likely = stats.binom.pmf(times, draws, 1 / count)
+  deviation = likely @ np.abs(times / draws - 1 / count)
+  return float(0.5 * count * deviation)
+
+
+def uniform_coverage(draws: int, count: int) -> float:
+  """How many of `count` labels uniform draws show, in expectation."""
+  if count == 1:
+    return 1.0
+  return float(-count * special.expm1(draws * np.log1p(-1 / count)))
 
 
 def columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
@@ -190,6 +206,49 @@ def columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     name: np.array([row.get(name) for row in rows], np.float64)
     for name in names
   }
+
+
+def average(rows: list[dict[str, Any]]) -> dict[str, Any]:
+  """Means over scenes; None counts for nothing, and stays where it is all."""
+  means = {}
+  for name in rows[0]:
+    values = [row[name] for row in rows if row.get(name) is not None]
+    means[name] = float(np.mean(values)) if values else None
+  return means
+
+
+def per_value(nats: float, num_targets: int, frame_size: int) -> dict[str, Any]:
+  """A negative ELBO of RGB frames per target, and per value in bits."""
+  dimensions = num_targets * 3 * frame_size**2
+  return {
+    'negative_elbo_per_target': nats / num_targets,
+    'bits_per_dimension': bits_per_dimension(nats, dimensions),
+  }
+
+
+def heading(protocol: dict[str, Any]) -> str:
+  """The first line of a report: which model, which scenes."""
+  p = protocol
+  return (
+    f'{p["model"]} on {p["dataset"]}, {p["split"]} split: '
+    f'{p["num_scenes"]} scenes, {p["frame_size"]}x{p["frame_size"]}, '
+    f'update {p["step"]:,}, seed {p["seed"]}'
+  )
+
+
+def table(
+  metrics: dict[str, Any],
+  title: str,
+  heads: Sequence[str],
+  rows: Sequence[tuple[str, ...]],
+  scale: float = 1.0,
+) -> list[str]:
+  """Lines of a report: a title and heads, then a label and metrics per row."""
+  lines = [f'{title:34}' + ''.join(f'{head:>9}' for head in heads)]
+  for label, *names in rows:
+    cells = (cell(metrics, name, scale) for name in names)
+    lines.append(f'  {label:32}' + ''.join(cells))
+  return lines
 
 
 def cell(

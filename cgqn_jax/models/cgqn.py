@@ -13,7 +13,7 @@ import optax
 
 from cgqn_jax.models import gaussian, objective
 from cgqn_jax.models.model import (
-  BoundedModel,
+  Model,
   blank,
   flatten,
   repeat,
@@ -36,7 +36,7 @@ class Latent(NamedTuple):
   r: Array
 
 
-class LatentModel(BoundedModel):
+class LatentModel(Model):
   """What CGQN and GQN share; each adds `prior`, `posterior` and `render`."""
 
   def __init__(
@@ -46,7 +46,7 @@ class LatentModel(BoundedModel):
     kl_weight: optax.Schedule | None = None,
     num_rendered: int = 0,
   ):
-    """As `BoundedModel`.
+    """Takes what `Model` takes, and `num_rendered`.
 
     num_rendered: targets that training renders, of those that the posterior
       saw, a random choice in each scene; 0 for all.

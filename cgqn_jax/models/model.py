@@ -1,7 +1,7 @@
-"""What every model offers, and what all of them compute alike."""
+"""The interface of all models, and what they compute alike."""
 
 import functools
-from typing import Any, Protocol
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -12,19 +12,40 @@ from cgqn_jax.models import objective
 from cgqn_jax.types import Array, Batch, Elbo, Params, Scene
 
 
-class Model(Protocol):
-  """What training, evaluation and figures need of a model.
+class Model:
+  """What training, evaluation and figures need of a model: its public methods.
 
-  All methods are pure functions of the parameters, a typed key and arrays.
-  Noise is keyed by example: a scene gets the same noise in any batch and on any
-  number of devices.
+  All are pure functions of the parameters, a typed key and arrays. Noise is
+  keyed by example: a scene gets the same noise in any batch and on any number
+  of devices. The networks have a method, `bound_name`, that returns the
+  targets' mean frames, a latent z, and the normals q and p of its steps.
   """
 
-  networks: nn.Module
-  pixel_variance: optax.Schedule
+  bound_name = 'bound'
+  per_target = False  # whether each target has a latent of its own
 
+  def __init__(
+    self,
+    networks: nn.Module,
+    pixel_variance: optax.Schedule,
+    kl_weight: optax.Schedule | None = None,
+  ):
+    """Schedules map the number of updates to a value.
+
+    Args:
+      networks: of the model.
+      pixel_variance: sigma^2 of the likelihood.
+      kl_weight: what a nat of the KL costs in training; 1 by default.
+    """
+    self.networks = networks
+    self.pixel_variance = pixel_variance
+    self.kl_weight = kl_weight or optax.constant_schedule(1.0)
+
+  @functools.partial(jax.jit, static_argnums=0)
   def init(self, key: Array) -> Params:
-    """Fresh parameters."""
+    """Fresh parameters; compiled once per model, however many the keys."""
+    inputs = self._inputs(key, self._blank())
+    return self.networks.init(key, *inputs, method=self.bound_name)['params']
 
   def sample(
     self,
@@ -54,58 +75,13 @@ class Model(Protocol):
     Returns:
       [S, B, T, H, W, 3] float32 mean frames, not clipped.
     """
-
-  def elbo(
-    self,
-    params: Params,
-    key: Array,
-    batch: Batch,
-    pixel_variance: Array | float,
-  ) -> Elbo:
-    """The bound of each scene, [B] nats, from one posterior draw."""
+    raise NotImplementedError
 
   def loss(
     self, params: Params, key: Array, batch: Batch, step: Array
   ) -> tuple[Array, dict[str, Any]]:
     """What training minimises, in nats per scene, and the bound's metrics."""
-
-  def reconstruct(self, params: Params, key: Array, batch: Batch) -> Array:
-    """Targets rendered from one posterior draw, [B, T, H, W, 3]."""
-
-
-class BoundedModel(Model):
-  """A model whose networks have one method that computes all of its bound.
-
-  That method, `bound_name`, returns the targets' mean frames, a latent z, and
-  the normals q and p of its steps. A model adds `sample`, `loss`, what the
-  method takes and the least batch that it takes.
-  """
-
-  bound_name = 'bound'
-  per_target = False  # whether each target has a latent of its own
-
-  def __init__(
-    self,
-    networks: nn.Module,
-    pixel_variance: optax.Schedule,
-    kl_weight: optax.Schedule | None = None,
-  ):
-    """Schedules map the number of updates to a value.
-
-    Args:
-      networks: of the model.
-      pixel_variance: sigma^2 of the likelihood.
-      kl_weight: what a nat of the KL costs in training; 1 by default.
-    """
-    self.networks = networks
-    self.pixel_variance = pixel_variance
-    self.kl_weight = kl_weight or optax.constant_schedule(1.0)
-
-  @functools.partial(jax.jit, static_argnums=0)
-  def init(self, key: Array) -> Params:
-    """Fresh parameters; compiled once per model, however many the keys."""
-    inputs = self._inputs(key, self._blank())
-    return self.networks.init(key, *inputs, method=self.bound_name)['params']
+    raise NotImplementedError
 
   def elbo(
     self,

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 from cgqn_jax.models import gaussian, objective
-from cgqn_jax.models.model import BoundedModel, blank, sample_keys
+from cgqn_jax.models.model import Model, blank, sample_keys
 from cgqn_jax.types import Array, Batch, Params, Scene, to_unit
 
 
@@ -42,7 +42,7 @@ class Noise(NamedTuple):
 EVALUATION = Stage(truth=0.0, informed=True)
 
 
-class Sequential(BoundedModel):
+class Sequential(Model):
   """A sequential model: reads the first frames and rolls them on.
 
   `networks` has the fields `frame_size` and `num_frames`, the property
@@ -60,15 +60,12 @@ class Sequential(BoundedModel):
     informed: optax.Schedule | None = None,
     free_nats: float = 0.0,
   ):
-    """As `BoundedModel`.
+    """Takes what `Model` takes, and what sequential models add in training.
 
     Args:
-      networks: of one of the models.
-      pixel_variance: sigma^2 of the likelihood.
-      kl_weight: what a nat of the KL costs in training; 1 by default.
-      truth: `Stage.truth` in training; 0 by default.
-      informed: `Stage.informed` in training, 0 or 1; 1 by default.
-      free_nats: as many nats of each latent map cost nothing in training.
+      truth: `Stage.truth`; 0 by default.
+      informed: `Stage.informed`, 0 or 1; 1 by default.
+      free_nats: as many nats of each latent map cost nothing.
     """
     super().__init__(networks, pixel_variance, kl_weight)
     self.truth = truth or optax.constant_schedule(0.0)
