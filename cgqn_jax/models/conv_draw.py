@@ -98,7 +98,7 @@ class ConvDraw(nn.Module):
       r: [..., H/4, W/4, R] sum of the context's representations.
       r_target: the same of the targets.
       noise: [..., K, h, w, Z] standard normal.
-      views: [..., V] the queries that the nets see, if they see any.
+      views: [..., V] queries, which the nets see only with view_features.
 
     Returns:
       z [..., K, h, w, Z] and the normals q_k, p_k of every step, both given
@@ -106,7 +106,7 @@ class ConvDraw(nn.Module):
     """
     prior = self._prior(r, views, noise)
     r = jnp.broadcast_to(r, r_target.shape)
-    posterior = _weights(
+    posterior = self._weights(
       self.posterior_lstm,
       self.posterior_head,
       self.posterior_projection(jnp.concatenate([r, r_target], axis=-1)),
@@ -144,24 +144,24 @@ class ConvDraw(nn.Module):
 
   def _prior(self, r: Array, views: Array | None, noise: Array) -> _Weights:
     inputs = self.prior_projection(r)
-    return _weights(self.prior_lstm, self.prior_head, inputs, views, noise)
+    return self._weights(self.prior_lstm, self.prior_head, inputs, views, noise)
 
-
-def _weights(
-  lstm: ConvLSTM,
-  head: RecurrentConv,
-  inputs: Array,
-  views: Array | None,
-  noise: Array,
-) -> _Weights:
-  """A net's weights for all steps, from its constant inputs [..., h, w, E]."""
-  grid = noise.shape[-3:-1]
-  maps = math.prod(noise.shape[:_STEPS])
-  static = lstm.static_gates(inputs)
-  if views is not None:
-    static = static + lstm.view_gates(views, *grid)
-  return _Weights(
-    static=static,
-    recurrent=lstm.recurrent_operator(*grid, maps),
-    head=head.operator(*grid, maps),
-  )
+  def _weights(
+    self,
+    lstm: ConvLSTM,
+    head: RecurrentConv,
+    inputs: Array,
+    views: Array | None,
+    noise: Array,
+  ) -> _Weights:
+    """A net's weights for all steps; inputs [..., h, w, E] are constant."""
+    grid = noise.shape[-3:-1]
+    maps = math.prod(noise.shape[:_STEPS])
+    static = lstm.static_gates(inputs)
+    if self.view_features:
+      static = static + lstm.view_gates(views, *grid)
+    return _Weights(
+      static=static,
+      recurrent=lstm.recurrent_operator(*grid, maps),
+      head=head.operator(*grid, maps),
+    )

@@ -133,7 +133,7 @@ class Networks(LatentNetworks):
     self, r: Array, noise: Array, views: Array | None = None
   ) -> Array:
     """Latents of the prior; shapes as in `infer`."""
-    return self.draw.sample_prior(r, noise, self._seen(views))
+    return self.draw.sample_prior(r, noise, views)
 
   def infer(
     self,
@@ -148,7 +148,7 @@ class Networks(LatentNetworks):
     [..., K, h, w, Z], and so do the queries [..., V], which the nets see only
     with `latent_sees_query`.
     """
-    return self.draw.infer(r, r_target, noise, self._seen(views))
+    return self.draw.infer(r, r_target, noise, views)
 
   def render(self, z: Array, r: Array, views: Array) -> Array:
     """z [B, K, h, w, Z], r, views [B, T, V] -> [B, T, H, W, 3].
@@ -176,10 +176,6 @@ class Networks(LatentNetworks):
       return r
     square = jnp.mean(r**2, axis=(-3, -2, -1), keepdims=True)
     return r * jax.lax.rsqrt(square + 1e-6)  # of no frames at all: 0
-
-  def _seen(self, views: Array | None) -> Array | None:
-    """The queries as the nets of the latent see them, if they do."""
-    return views if self.latent_sees_query else None
 
 
 class Encoder(nn.Module):

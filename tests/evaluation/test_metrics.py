@@ -258,18 +258,3 @@ def test_the_bounds_enclose_the_evidence(copies):
   assert abs(means[1] - expected) < 0.1
   assert expected + 0.3 < means[4] < means[32] < evidence + 0.02
   assert means[32] > evidence - 0.05
-
-
-def test_bounds_of_a_cgqn(model, params, make_batch):
-  """No looser with more draws, in the mean; draw n has a key of its own."""
-  copies = jax.tree.map(lambda x: np.repeat(x, 64, 0), make_batch(1, 2, 2))
-  copies = copies._replace(example_id=np.arange(64, dtype=np.int32))
-  its = metrics.bounds(model, params, KEY, copies, 0.05, 5)
-  np.testing.assert_allclose(its.elbo, its.log_likelihood - its.kl)
-  assert its.importance_weighted.mean() > its.elbo.mean() + 1
-  single = metrics.bounds(model, params, KEY, copies, 0.05, 1)
-  difference = single.importance_weighted - single.elbo
-  error = difference.std() / 8
-  assert abs(difference.mean()) < 4 * error and 0 < error < 1
-  # The same scene 64 times: only the noise differs.
-  assert its.log_likelihood.std() < 0.7 * single.log_likelihood.std()

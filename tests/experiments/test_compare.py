@@ -12,6 +12,7 @@ from cgqn_jax.comparison import curve as curve_lib
 from cgqn_jax.comparison import results, runs, trials
 from cgqn_jax.data.sources import open_source
 from cgqn_jax.evaluation import videos as videos_lib
+from cgqn_jax.evaluation.subject import Subject
 from cgqn_jax.training.workdir import load
 from configs import comparison as videos
 from configs import dice_comparison
@@ -88,9 +89,8 @@ def test_the_curve_ends_with_the_number_of_the_table(finished):
   assert [point['step'] for point in curve['points']] == [12]
   model, params, config = load(finished, 12)
   source = open_source(config, 'validation')
-  metrics = videos_lib.evaluate(
-    model, params, config, source, curve['protocol']
-  ).metrics
+  subject = Subject(model, params, config, source, curve['protocol'])
+  metrics = videos_lib.evaluate(subject).metrics
   for name in ('negative_elbo', 'kl', 'best_of_3'):
     value = curve['points'][0][name]
     assert value == pytest.approx(metrics[name], rel=1e-5), name

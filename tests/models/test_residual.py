@@ -131,17 +131,6 @@ def test_a_vector_means_codes_and_no_noise_is_out_of_bounds():
   assert np.mean(share > 0.99) > 0.95
 
 
-@pytest.mark.parametrize('fine', [0, 3])
-def test_the_renderer_with_and_without_a_finer_stage(make_config, fine):
-  config = make_config('networks=residual')
-  config.model.fine = fine
-  networks = build(config).networks
-  shapes = jax.eval_shape(build(config).init, KEY)['renderer']
-  last = shapes[f'PatchDeconv_{int(fine > 0)}']['kernel'].shape
-  hidden = 4 * networks.width
-  assert last == ((hidden // 4, 12) if fine else (hidden, 48))
-
-
 def test_gradients_reach_the_posterior_at_any_size(model, params, seen):
   """Features grow in training; what reads them sees them normalised."""
   noise = model._noise(jax.random.split(KEY, 3))
