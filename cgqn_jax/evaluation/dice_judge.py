@@ -1,10 +1,10 @@
 """The dice simulator judges samples: which digit does each view show?
 
-The views of the hidden side are rendered again with
-each of the D digits that the rooms may show (100, or one of each class), and a
-sampled view is named after the nearest. Only pixels that the digit changes are
-compared, so that an error elsewhere in the room hides nothing. Every sample has
-a nearest digit, a stain too; the judge reads it only if the view is legible.
+The views of the hidden side are rendered again with each of the D digits that
+the rooms may show (100, or one of each class), and a sampled view is named
+after the nearest. Only pixels that the digit changes are compared, so an error
+elsewhere in the room hides nothing. Every sample has a nearest digit, a stain
+too; the judge reads it only if the view is legible.
 """
 
 from collections.abc import Sequence

@@ -38,7 +38,7 @@ class Scores(NamedTuple):
   metrics: {name: value}, means over scenes.
   sheet: of samples, an image.
   per_scene: {name: [V]} of V scenes, `example_id` among them, NaN where a
-    scene has no such score; `errors` of videos are [V, S], one a sample.
+    scene has no such score; `errors` of videos are [V, S], one per sample.
   """
 
   metrics: dict[str, Any]
@@ -65,7 +65,7 @@ def best_of_n(errors: np.ndarray, n: int) -> np.ndarray:
   sum_i e_(i) C(N - i, n - 1) / C(N, n) over the sorted errors, i from 1.
 
   Args:
-    errors: [N, ...] joint errors, one a sample.
+    errors: [N, ...] joint errors, one per sample.
     n: at most N.
 
   Returns:
@@ -95,9 +95,9 @@ def ssim(one: Array, other: Array) -> Array:
   window = np.exp(-0.5 * (offset / 1.5) ** 2)
   window /= window.sum()
 
-  # A product with a band, a row an output: XLA compiles it at once, and shifted
-  # copies, summed, not in minutes on a GPU. Variances are differences of blurs,
-  # so a GPU's reduced precision of products would not do.
+  # A product with a band matrix compiles at once; a sum of shifted copies takes
+  # minutes on a GPU. Variances are differences of blurs, so a GPU's reduced
+  # precision of products would not do.
   def band(size: int) -> np.ndarray:
     rows = [np.pad(window, (i, size - 11 - i)) for i in range(size - 10)]
     return np.array(rows, np.float32)
@@ -170,7 +170,7 @@ def _elbo(
 
 
 def bits_per_dimension(nats: float, dimensions: int) -> float:
-  """Nats of a density on [0, 1] as bits a value on the 8-bit scale.
+  """Nats of a density on [0, 1] as bits per value on the 8-bit scale.
 
   No dequantisation; independent of the number of targets, since
   `dimensions` counts them too.

@@ -1,7 +1,7 @@
 """The simulator judges samples: against every future that it allows.
 
-The ground truth of the narratives says what may follow
-the frames that were seen, so a sample is scored and not only looked at.
+The ground truth of the narratives says what may follow the frames that were
+seen, so a sample is scored and not only looked at.
 """
 
 from collections.abc import Sequence

@@ -132,7 +132,7 @@ def _draw(
   flat = frames.reshape(frames.shape[:3] + (-1,))
   others = to_unit(hypotheses)
   others = others.reshape(others.shape[:3] + flat.shape[-1:])
-  # Of products that nearly cancel: all digits, on a GPU too.
+  # The terms nearly cancel, so a GPU needs all digits too.
   cross = jnp.einsum('sbtd,bftd->sbft', flat, others, precision='highest')
   own = jnp.sum(flat**2, -1)[:, :, None]
   theirs = jnp.sum(others**2, -1)[None]

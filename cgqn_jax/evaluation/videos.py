@@ -175,7 +175,7 @@ def _sample_scores(
 def _copies(config: ConfigDict, batch: Batch, b: int) -> dict[str, float]:
   """MSE of repeating frames seen: the latest, or for each its nearest in time.
 
-  Of two that are equally near, the earlier; of an empty context, nothing.
+  Takes the earlier of two that are equally near; empty without a context.
   """
   context = np.array(config.data.test_context, int)
   if not context.size:

@@ -29,7 +29,7 @@ class Latent(NamedTuple):
 
   z: [S, B, K, h, w, Z]; of residual networks also a vector [S, B, K, G].
   r: [B, H/4, W/4, R] the context's representation, of which the paper's
-    renderer takes note only with `renderer_sees_context`.
+    renderer makes use only with `renderer_sees_context`.
   """
 
   z: Any

@@ -23,8 +23,8 @@ from cgqn_jax.types import Array
 # From this many maps on the matrix is worth making: it costs as much as a few
 # dozen applications of the kernel to patches (measured in docs/speed.md).
 _MAPS_FOR_MATRIX = 64
-# Of how many cells the kernel's gradient is taken at once: of a hundred maps of
-# 16x16 it takes a quarter of the time that way (measured in docs/speed.md).
+# The kernel's gradient is summed over this many cells at once: for a hundred
+# maps of 16x16 it takes a quarter of the time that way (docs/speed.md).
 _CELLS_AT_ONCE = 2048
 
 

@@ -57,7 +57,7 @@ class RecurrentConv(nn.Module):
     self.bias = self.param('bias', nn.initializers.zeros_init(), shape[-1:])
 
   def operator(self, height: int, width: int, maps: int) -> Array:
-    """What `__call__` wants, see `operator`."""
+    """Makes what `__call__` takes, see `convolutions.operator`."""
     return operator(self.kernel, height, width, maps, self.cpu)
 
   def __call__(self, x: Array, operator: Array) -> Array:
@@ -210,7 +210,7 @@ def scale(channels: int, width: float) -> int:
 
 
 class FrameNorm(nn.Module):
-  """Layer norm over H, W and C with a gain and an offset a channel.
+  """Layer norm over H, W and C with a gain and an offset per channel.
 
   Flax's default norms over the channels alone: another layer.
   """
@@ -240,8 +240,8 @@ class StridedConv(nn.Module):
 class TransposedConv(nn.Module):
   """The transpose of a 3x3 `StridedConv`: [..., h, w, I] -> [..., 2 h, 2 w, O].
 
-  Of just that one, padding and all, so a map that went down and up again is
-  not shifted by a pixel.
+  Padding and all, so a map that went down and up again is not shifted by a
+  pixel.
   """
 
   features: int

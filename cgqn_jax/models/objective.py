@@ -66,8 +66,8 @@ def loss_and_metrics(
 ) -> tuple[Array, dict[str, Any]]:
   """What training minimises, in nats per scene, and metrics of the bound.
 
-  The negative ELBO, less what is `uncharged` of the KL [B], by default nothing.
-  The metrics know of no such rebate; `loss_no_constant` leaves out
+  The negative ELBO, less the part of the KL that is `uncharged`, [B]; the
+  metrics keep all of it. `loss_no_constant` leaves out
   (D / 2) log(2 pi sigma^2), which otherwise hides a few nats under tens of
   thousands and jumps with the schedule.
   """

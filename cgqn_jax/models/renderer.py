@@ -1,8 +1,8 @@
 """The deterministic renderer M_gamma (paper, section 3.2 and appendix B).
 
 An LSTM that writes on a canvas, given the sampled latent and the viewpoint at
-every step. z's part of the gates is convolved once a scene and shared by all
-its queries; a viewpoint's part is a linear combination of V fixed maps.
+every step. z's part of the gates is convolved once per scene, for all its
+queries; a viewpoint's part is a linear combination of V fixed maps.
 """
 
 import flax.linen as nn
