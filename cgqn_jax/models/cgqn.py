@@ -70,25 +70,6 @@ class LatentModel(Model):
     chex.assert_shape(scene.views, (*mask.shape, views))
     return self._apply('encode', params, scene, mask)
 
-  def sample(
-    self,
-    params: Params,
-    key: Array,
-    context: Scene,
-    context_mask: Array,
-    views: Array,
-    num_samples: int = 1,
-    example_id: Array | None = None,
-    first_sample: Array | int = 0,
-  ) -> Array:
-    """Any frames in, any frames out, [S, B, T, H, W, 3]: see `Model.sample`."""
-    r = self.encode(params, context, context_mask)
-    queries = (views,) if self.per_target else ()
-    latent = self.prior(
-      params, key, r, *queries, num_samples, example_id, first_sample
-    )
-    return self.render(params, latent, views)
-
   def loss(
     self, params: Params, key: Array, batch: Batch, step: Array
   ) -> tuple[Array, dict[str, Any]]:
@@ -109,6 +90,18 @@ class LatentModel(Model):
     return objective.loss_and_metrics(
       bound, mean, shown, q, p, variance, uncharged=uncharged, **options
     )
+
+  def _sample(
+    self, params: Params, keys: Array, context: Scene, mask: Array, views: Array
+  ) -> Array:
+    r = self.encode(params, context, mask)
+    return self.render(params, self._prior(params, keys, r, views), views)
+
+  def _prior(
+    self, params: Params, keys: Array, r: Array, views: Array
+  ) -> Latent:
+    """Latents of the prior, one set for each of the keys [S, B]."""
+    raise NotImplementedError
 
   def _blank(self) -> Batch:
     return blank(1, self.networks.frame_size, self.networks.view_size)
@@ -171,8 +164,7 @@ class CGQN(LatentModel):
   ) -> Latent:
     """Draws latents given the context's representation r [B, ...]."""
     keys = sample_keys(key, len(r), example_id, num_samples, first_sample)
-    z = self._apply('sample_prior', params, r[None], self._noise(keys))
-    return Latent(z, r)
+    return self._prior(params, keys, r)
 
   def posterior(
     self,
@@ -203,6 +195,13 @@ class CGQN(LatentModel):
       repeat(views, samples),
     )
     return frames.reshape((samples, batch) + frames.shape[1:])
+
+  def _prior(
+    self, params: Params, keys: Array, r: Array, views: Array | None = None
+  ) -> Latent:
+    del views  # one latent for all of them
+    z = self._apply('sample_prior', params, r[None], self._noise(keys))
+    return Latent(z, r)
 
   def _inputs(
     self, key: Array, batch: Batch, shown: Batch | None = None

@@ -37,11 +37,8 @@ class GQN(LatentModel):
     first_sample: Array | int = 0,
   ) -> Latent:
     """Draws latents of the queries views [B, T, V] given r [B, ...]."""
-    keys = self._keys(key, views, num_samples, example_id, first_sample)
-    z = self._apply(
-      'sample_prior', params, r[None, :, None], self._noise(keys), views[None]
-    )
-    return Latent(z, r)
+    keys = sample_keys(key, len(r), example_id, num_samples, first_sample)
+    return self._prior(params, keys, r, views)
 
   def posterior(
     self,
@@ -53,7 +50,8 @@ class GQN(LatentModel):
     example_id: Array | None = None,
   ) -> tuple[Latent, Array]:
     """Draws latents that explain each target, and their KLs [S, B, T]."""
-    keys = self._keys(key, targets.views, num_samples, example_id)
+    keys = sample_keys(key, len(r), example_id, num_samples)
+    keys = _of_queries(keys, targets.views.shape[1])
     r_target = self._apply('encode_each', params, targets)
     z, q, p = self._apply(
       'infer',
@@ -78,29 +76,28 @@ class GQN(LatentModel):
     )
     return frames.reshape((samples, batch) + frames.shape[1:])
 
+  def _prior(
+    self, params: Params, keys: Array, r: Array, views: Array
+  ) -> Latent:
+    noise = self._noise(_of_queries(keys, views.shape[1]))
+    r_each = r[None, :, None]
+    z = self._apply('sample_prior', params, r_each, noise, views[None])
+    return Latent(z, r)
+
   def _inputs(
     self, key: Array, batch: Batch, shown: Batch | None = None
   ) -> tuple[Any, ...]:
     """Renders the targets of `shown`; by default all of the batch's."""
     shown = batch if shown is None else shown  # what is not drawn is not seen
-    keys = self._keys(key, shown.target.views, 1, shown.example_id)[0]
-    return shown, self._noise(keys)
+    scenes, queries = shown.target_mask.shape
+    keys = sample_keys(key, scenes, shown.example_id)
+    return shown, self._noise(_of_queries(keys, queries)[0])
 
-  def _keys(
-    self,
-    key: Array,
-    views: Array,
-    num_samples: int,
-    example_id: Array | None,
-    first_sample: Array | int = 0,
-  ) -> Array:
-    """A key for each sample, example and place among the queries, [S, B, T]."""
-    batch, queries = views.shape[:2]
-    keys = sample_keys(key, batch, example_id, num_samples, first_sample)
 
-    def fold(key_: Array) -> Array:
-      return jax.vmap(lambda i: jax.random.fold_in(key_, i))(
-        jnp.arange(queries)
-      )
+def _of_queries(keys: Array, queries: int) -> Array:
+  """Keys [S, B] -> a key for each place among the queries, [S, B, T]."""
 
-    return jax.vmap(fold)(keys.ravel()).reshape(keys.shape + (queries,))
+  def fold(key: Array) -> Array:
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(queries))
+
+  return jax.vmap(fold)(keys.ravel()).reshape(keys.shape + (queries,))

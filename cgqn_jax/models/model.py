@@ -75,7 +75,8 @@ class Model:
     Returns:
       [S, B, T, H, W, 3] float32 mean frames, not clipped.
     """
-    raise NotImplementedError
+    keys = sample_keys(key, len(views), example_id, num_samples, first_sample)
+    return self._sample(params, keys, context, context_mask, views)
 
   def loss(
     self, params: Params, key: Array, batch: Batch, step: Array
@@ -104,6 +105,12 @@ class Model:
     """Mean frames, z, q, p; `how` as `_inputs` takes it."""
     inputs = self._inputs(key, batch, *how)
     return self._apply(self.bound_name, params, *inputs)
+
+  def _sample(
+    self, params: Params, keys: Array, context: Scene, mask: Array, views: Array
+  ) -> Array:
+    """As `sample`, from a key for each sample of each scene, [S, B]."""
+    raise NotImplementedError
 
   def _inputs(self, key: Array, batch: Batch, *how: Any) -> tuple[Any, ...]:
     """What the networks' bound takes; by default as in evaluation."""

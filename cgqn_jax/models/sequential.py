@@ -45,7 +45,9 @@ EVALUATION = Stage(truth=0.0, informed=True)
 class Sequential(Model):
   """A sequential model: reads the first frames and rolls them on.
 
-  `networks` has the fields `frame_size` and `num_frames`, the property
+  Contexts are frames 0 .. C - 1 in order, without padding; queries may come in
+  any order. `sample` raises what `check_sequential` does, unless the views are
+  traced. `networks` has the fields `frame_size` and `num_frames`, the property
   `latent_shape`, and the methods `bound(video, num_context, noise, stage)` and
   `sample(context, noise, index)`.
   """
@@ -72,41 +74,6 @@ class Sequential(Model):
     self.informed = informed or optax.constant_schedule(1.0)
     self.free_nats = free_nats
 
-  def sample(
-    self,
-    params: Params,
-    key: Array,
-    context: Scene,
-    context_mask: Array,
-    views: Array,
-    num_samples: int = 1,
-    example_id: Array | None = None,
-    first_sample: Array | int = 0,
-  ) -> Array:
-    """Rolls the first frames on: see `Model.sample`.
-
-    The context is frames 0 .. C - 1 in order, without padding. Queries may
-    come in any order; one for a frame of the context is answered with itself.
-
-    Raises:
-      ValueError: as `check_sequential`, unless the views are traced.
-    """
-    net, (batch, count) = self.networks, context_mask.shape
-    size = net.frame_size
-    chex.assert_shape(context.frames, (batch, count, size, size, 3))
-    chex.assert_shape(views, (batch, None, 1))
-    if not any(isinstance(x, jax.core.Tracer) for x in (context.views, views)):
-      check_sequential(context.views, views, net.num_frames, queries=True)
-    keys = sample_keys(key, batch, example_id, num_samples, first_sample)
-    noise = self._noise(keys).latent
-    index = jnp.round(views[..., 0] * (net.num_frames - 1)).astype(jnp.int32)
-    frames = to_unit(context.frames)
-    predicted = self._apply('sample', params, frames, noise, index - count)
-    given = pick(frames, jnp.minimum(index, count - 1))[None]
-    asked = jnp.expand_dims(index < count, (0, -1, -2, -3))
-    answer = jnp.where(asked, given, predicted)
-    return jnp.broadcast_to(answer, (num_samples, *answer.shape[1:]))
-
   def loss(
     self, params: Params, key: Array, batch: Batch, step: Array
   ) -> tuple[Array, dict[str, Any]]:
@@ -126,6 +93,25 @@ class Sequential(Model):
     return objective.loss_and_metrics(
       bound, mean, batch, q, p, variance, uncharged=uncharged
     )
+
+  def _sample(
+    self, params: Params, keys: Array, context: Scene, mask: Array, views: Array
+  ) -> Array:
+    net, (batch, count) = self.networks, mask.shape
+    size = net.frame_size
+    chex.assert_shape(context.frames, (batch, count, size, size, 3))
+    chex.assert_shape(views, (batch, None, 1))
+    if not any(isinstance(x, jax.core.Tracer) for x in (context.views, views)):
+      check_sequential(context.views, views, net.num_frames, queries=True)
+    noise = self._noise(keys).latent
+    index = jnp.round(views[..., 0] * (net.num_frames - 1)).astype(jnp.int32)
+    frames = to_unit(context.frames)
+    predicted = self._apply('sample', params, frames, noise, index - count)
+    # A query for a frame of the context is answered with that frame.
+    given = pick(frames, jnp.minimum(index, count - 1))[None]
+    asked = jnp.expand_dims(index < count, (0, -1, -2, -3))
+    answer = jnp.where(asked, given, predicted)
+    return jnp.broadcast_to(answer, (len(keys), *answer.shape[1:]))
 
   def _inputs(
     self, key: Array, batch: Batch, stage: Stage = EVALUATION
