@@ -260,8 +260,8 @@ def test_transposed_conv_is_the_transpose():
 
 
 def test_frame_norm_is_over_the_whole_frame():
-  x = 3 * draw(0, 2, 4, 5, 6) + 7
-  params = {'scale': draw(1, 6), 'bias': draw(2, 6)}
+  x = 3 * np.asarray(draw(0, 2, 4, 5, 6)) + 7
+  params = {'scale': np.asarray(draw(1, 6)), 'bias': np.asarray(draw(2, 6))}
   actual = layers.FrameNorm().apply({'params': {'LayerNorm_0': params}}, x)
   mean = x.mean((1, 2, 3), keepdims=True)
   std = x.std((1, 2, 3), keepdims=True)
