@@ -143,7 +143,7 @@ def test_best_joint_error_is_no_better_than_the_frames_alone(drawn):
 def test_variety_of_uniform_draws(draws, count):
   """30 draws of 6 show 5.97 of them, at a distance of 0.16 to uniform."""
   rng = np.random.default_rng(0)
-  rows = rng.integers(0, count, (2000, draws))
+  rows = rng.integers(0, count, (10_000, draws))
   for values, expected in (
     ([len(set(row)) for row in rows], metrics.uniform_coverage(draws, count)),
     (
