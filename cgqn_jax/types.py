@@ -66,10 +66,10 @@ class LatentParts(NamedTuple):
 
 
 class Elbo(NamedTuple):
-  """The bound's parts a scene, in nats, summed over targets and DRAW steps.
+  """Parts of the bound per scene, in nats, over all targets and DRAW steps.
 
   log_likelihood: [B] log p(F | z, V) with every constant.
-  kl: [B] KL(q(z | C, F) || p(z | C)), closed form a step.
+  kl: [B] KL(q(z | C, F) || p(z | C)), in closed form, step by step.
   log_ratio: [B] log q(z) - log p(z) of the drawn z, whose mean is the KL:
     log_likelihood - log_ratio is the log weight of the importance-weighted
     bound.

@@ -16,6 +16,7 @@ from cgqn_jax import cli
 from cgqn_jax.comparison import scores
 from cgqn_jax.data.sources import open_source
 from cgqn_jax.evaluation import tasks
+from cgqn_jax.evaluation.subject import Subject
 from cgqn_jax.training.workdir import checkpoint_step, load
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a training.')
@@ -68,9 +69,8 @@ def run() -> None:
   asked = {name: flags.FLAGS[name].value for name in names}
   protocol = tasks.protocol(config, source, step, asked)
   out = pathlib.Path(_OUT.value or workdir / 'eval')
-  scores.evaluate(
-    model, params, config, source, protocol, out, _OVERWRITE.value
-  )
+  subject = Subject(model, params, config, source, protocol)
+  scores.evaluate(subject, out, _OVERWRITE.value)
 
 
 if __name__ == '__main__':

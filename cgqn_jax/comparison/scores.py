@@ -19,9 +19,9 @@ from cgqn_jax import images
 from cgqn_jax.benchmark.flops import count_flops
 from cgqn_jax.comparison import runs
 from cgqn_jax.data import batches
-from cgqn_jax.data.examples import Source
 from cgqn_jax.data.sources import open_source
 from cgqn_jax.evaluation import tasks
+from cgqn_jax.evaluation.subject import Subject
 from cgqn_jax.files import read_json, write_json
 from cgqn_jax.models.build import Model, build, counted
 from cgqn_jax.training.metrics_log import read_metrics
@@ -35,20 +35,14 @@ from cgqn_jax.types import Params
 
 
 def evaluate(
-  model: Model,
-  params: Params,
-  config: ConfigDict,
-  source: Source,
-  protocol: dict[str, Any],
-  out: pathlib.Path,
-  overwrite: bool = False,
+  subject: Subject, out: pathlib.Path, overwrite: bool = False
 ) -> None:
   """Scores a model under a protocol; prints the report.
 
   Writes metrics.json, per_scene.npz and samples.png into the folder `out`,
   unless this evaluation is there already.
   """
-  task = tasks.for_config(config)
+  task, protocol = tasks.for_config(subject.config), subject.protocol
   path, arrays = out / 'metrics.json', out / 'per_scene.npz'
   if path.exists() and arrays.exists() and not overwrite:
     there = read_json(path)
@@ -56,7 +50,7 @@ def evaluate(
       print(task.report(there['metrics'], protocol))
       print(f'\nthis evaluation was already in {path}')
       return
-  scores = task.evaluate(model, params, config, source, protocol)
+  scores = task.evaluate(subject)
   out.mkdir(parents=True, exist_ok=True)
   images.save_png(out / 'samples.png', scores.sheet)
   np.savez_compressed(arrays, **scores.per_scene)
@@ -87,7 +81,8 @@ def evaluate_run(workdir: pathlib.Path, asked: Mapping[str, Any]) -> None:
       source = open_source(config, asked[name]['split'])
       protocol = tasks.protocol(config, source, step, asked[name])
       params = restore(model, workdir, step)
-      evaluate(model, params, config, source, protocol, workdir / folder)
+      subject = Subject(model, params, config, source, protocol)
+      evaluate(subject, workdir / folder)
   if 'curve' in asked:
     write_curve(workdir, model, config, asked)
 
@@ -117,7 +112,7 @@ def write_curve(
   for step, spent in zip(steps, seconds, strict=True):
     print(f'{workdir.name}: scores of update {step:,} of {last:,}', flush=True)
     params = restore(model, workdir, step)
-    point = task.point(model, params, config, source, protocol)
+    point = task.point(Subject(model, params, config, source, protocol))
     points.append({'step': step, 'train_seconds': spent} | point)
   curve = {
     'num_steps': last,

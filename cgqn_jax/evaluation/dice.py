@@ -11,17 +11,15 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 import numpy as np
-import tqdm
 
 from cgqn_jax import images
-from cgqn_jax.data import batches, protocols, sources
-from cgqn_jax.data.examples import Source
+from cgqn_jax.data import protocols, sources
 from cgqn_jax.evaluation import dice_judge, sampling
 from cgqn_jax.evaluation import metrics as metrics_lib
 from cgqn_jax.evaluation.metrics import Column
-from cgqn_jax.models.build import Model
+from cgqn_jax.evaluation.subject import Subject
 from cgqn_jax.simulators import dice
-from cgqn_jax.types import Array, Batch, Params
+from cgqn_jax.types import Array, Batch
 
 _SHOWN = 4  # scenes on the sheet, and samples of each
 # Scenes that fresh weights see: their KLs differ little between scenes.
@@ -48,18 +46,13 @@ def see(config: ConfigDict, frames: list[int]) -> None:
   )
 
 
-def evaluate(
-  model: Model,
-  params: Params,
-  config: ConfigDict,
-  source: Source,
-  protocol: dict[str, Any],
-) -> metrics_lib.Scores:
+def evaluate(subject: Subject) -> metrics_lib.Scores:
   """All scores of dice.
 
   Raises:
     ValueError: where the dice do not show the digits that the judge knows.
   """
+  model, params, config, source, protocol = subject
   if config.data.config not in dice.STYLES:
     raise ValueError(
       f'the dice of {config.data.config!r} cannot be judged: the simulator '
@@ -68,53 +61,37 @@ def evaluate(
   classes = dice.STYLES[config.data.config].classes
   keys = jax.random.split(jax.random.key(protocol['seed']), 2)
   rows, ids, shown = [], [], []
-  num_scenes, size = protocol['num_scenes'], protocol['batch_size']
-  bar = tqdm.tqdm(total=num_scenes, desc='dice', unit=' scenes')
-  for batch in batches.test_batches(config, source, num_scenes, size):
+  for batch in subject.batches('dice'):
     batch = jax.tree.map(np.asarray, batch)
     renders = possible_targets(config, source.split, batch)
     samples = sampling.draw_all(
       model, params, keys[0], batch, protocol['num_samples']
     )
-    bounds = _bounds(model, params, keys[1], batch, protocol)
+    bounds = _bounds(subject, keys[1], batch)
     for b in np.flatnonzero(batch.weight):
-      truth, its = batch.target.frames[b], renders[b]
+      truth = batch.target.frames[b]
       ids.append(int(batch.example_id[b]))
       rows.append(
         {name: float(value[b]) for name, value in bounds.items()}
-        | _oracle(its, truth, protocol['pixel_variance'])
-        | _sample_scores(samples[:, b], its, truth, classes)
+        | _oracle(renders[b], truth, protocol['pixel_variance'])
+        | _sample_scores(samples[:, b], renders[b], truth, classes)
       )
       if len(shown) < _SHOWN:
-        some = samples[:_SHOWN, b]
-        shown.append(_strips(batch, b, some, its, classes, len(shown)))
-    bar.update(int(np.sum(batch.weight)))
-  bar.close()
-  per_scene = {'example_id': np.array(ids)} | metrics_lib.columns(rows)
-  metrics = _summary(per_scene, config, protocol)
-  metrics |= untrained(model, keys[1], config, source, protocol)
-  return metrics_lib.Scores(metrics, _sheet(shown), per_scene)
+        some, number = samples[:_SHOWN, b], len(shown)
+        shown.append(_strips(batch, b, some, renders[b], classes, number))
+  metrics = _summary(rows, config, protocol) | untrained(subject, keys[1])
+  return metrics_lib.Scores(
+    metrics,
+    _sheet(shown),
+    {'example_id': np.array(ids)} | metrics_lib.columns(rows),
+  )
 
 
-def point(
-  model: Model,
-  params: Params,
-  config: ConfigDict,
-  source: Source,
-  protocol: dict[str, Any],
-) -> dict[str, Any]:
+def point(subject: Subject) -> dict[str, Any]:
   """Bounds of a checkpoint, for a curve over training."""
   # The noise of the tables: the last point differs by the draws alone.
-  key = jax.random.split(jax.random.key(protocol['seed']), 2)[1]
-  num_scenes, size = protocol['num_scenes'], protocol['batch_size']
-  rows = []
-  for batch in batches.test_batches(config, source, num_scenes, size):
-    bounds = metrics_lib.bounds(
-      model, params, key, batch, protocol['pixel_variance'],
-      protocol['num_draws'],
-    )  # fmt: skip
-    rows.append(np.stack([bounds.elbo, bounds.kl])[:, batch.weight > 0])
-  elbo, kl = np.concatenate(rows, axis=1)
+  key = jax.random.split(jax.random.key(subject.protocol['seed']), 2)[1]
+  _, kl, elbo, _ = subject.all_bounds(key)
   error = elbo.std(ddof=1) / np.sqrt(len(elbo)) if len(elbo) > 1 else None
   return {
     'negative_elbo': float(-elbo.mean()),
@@ -139,44 +116,37 @@ def possible_targets(
 
 
 def _bounds(
-  model: Model, params: Params, key: Array, batch: Batch, protocol: dict
+  subject: Subject, key: Array, batch: Batch
 ) -> dict[str, np.ndarray]:
   """Bounds over all targets of each scene, and the KLs of one and of all."""
-  draws = protocol['num_draws']
-  its = metrics_lib.bounds(
-    model, params, key, batch, protocol['pixel_variance'], draws
-  )
-  one = metrics_lib.divergence_of_one(model, params, key, batch, draws)
+  every = subject.bounds(key, batch)
+  one = subject.bounds_of_first(key, batch).kl
   return {
-    'negative_elbo': -its.elbo,
-    'negative_importance_weighted': -its.importance_weighted,
+    'negative_elbo': -every.elbo,
+    'negative_importance_weighted': -every.importance_weighted,
     'kl_1': one,
-    'kl_3': its.kl,
-    'kl_difference': its.kl - one,
+    'kl_3': every.kl,
+    'kl_difference': every.kl - one,
   }
 
 
-def untrained(
-  model: Model,
-  key: Array,
-  config: ConfigDict,
-  source: Source,
-  protocol: dict[str, Any],
-) -> dict[str, float | None]:
+def untrained(subject: Subject, key: Array) -> dict[str, float | None]:
   """KL_1, KL_3 and their ratio of the weights that training started from.
 
   One latent for all views has one KL term, one for each has three: what of the
   ratio is there before anything is learned.
   """
-  params = jax.jit(model.init)(jax.random.key(config.seed))
-  count = min(_UNTRAINED_SCENES, protocol['num_scenes'])
-  size, draws = protocol['batch_size'], protocol['num_draws']
+  fresh = jax.random.key(subject.config.seed)
+  count = min(_UNTRAINED_SCENES, subject.protocol['num_scenes'])
+  subject = subject._replace(
+    params=jax.jit(subject.model.init)(fresh),
+    protocol=subject.protocol | {'num_scenes': count},
+  )
   rows = []
-  for batch in batches.test_batches(config, source, count, size):
-    one = metrics_lib.divergence_of_one(model, params, key, batch, draws)
-    its = metrics_lib.bounds(model, params, key, batch, 1.0, draws)
-    real = np.asarray(batch.weight) > 0
-    rows.append(np.stack([one, its.kl])[:, real])
+  for batch in subject.batches():
+    one = subject.bounds_of_first(key, batch).kl
+    every = subject.bounds(key, batch).kl
+    rows.append(np.stack([one, every])[:, batch.weight > 0])
   one, three = np.concatenate(rows, axis=1).mean(1).tolist()
   return {
     'untrained_kl_1': one,
@@ -188,14 +158,14 @@ def untrained(
 def _oracle(
   renders: np.ndarray, truth: np.ndarray, pixel_variance: float
 ) -> dict[str, float]:
-  its = dice_judge.oracle(renders, truth, pixel_variance)
+  oracle = dice_judge.oracle(renders, truth, pixel_variance)
   return {
-    'oracle_kl_1': its.kl_1,
-    'oracle_kl_3': its.kl_3,
-    'oracle_kl_factored': its.kl_factored,
-    'oracle_negative_joint': -its.joint,
-    'oracle_negative_factored': -its.factored,
-    'oracle_gain': its.gain,
+    'oracle_kl_1': oracle.kl_1,
+    'oracle_kl_3': oracle.kl_3,
+    'oracle_kl_factored': oracle.kl_factored,
+    'oracle_negative_joint': -oracle.joint,
+    'oracle_negative_factored': -oracle.factored,
+    'oracle_gain': oracle.gain,
   }
 
 
@@ -207,23 +177,16 @@ def _sample_scores(
 ) -> dict[str, float]:
   """Errors of one scene's samples [S, T, H, W, 3], and what the judge says."""
   joint = np.mean((samples - truth / 255.0) ** 2, axis=(1, 2, 3, 4))
-  scores = {
-    f'best_of_{n}': float(metrics_lib.best_of_n(joint, n))
-    for n in metrics_lib.best_of(len(joint))
-  }
+  scores = metrics_lib.best_of_scores(joint)
   scores |= dice_judge.judge(dice_judge.name(samples, renders), classes)
   return scores | dice_judge.anchors(truth, renders, classes, len(samples))
 
 
 def _summary(
-  per_scene: dict[str, np.ndarray], config: ConfigDict, protocol: dict
+  rows: list[dict[str, float]], config: ConfigDict, protocol: dict[str, Any]
 ) -> dict[str, Any]:
   """Means over scenes, their standard errors, and what follows of them."""
-  table = {n: values for n, values in per_scene.items() if n != 'example_id'}
-  metrics = {name: float(values.mean()) for name, values in table.items()}
-  num_targets = protocol['num_targets']
-  dimensions = num_targets * 3 * config.data.frame_size**2
-  nats = metrics['negative_elbo']
+  metrics = metrics_lib.average(rows)
   metrics |= {
     'kl': metrics['kl_3'],
     'kl_ratio': metrics['kl_3'] / metrics['kl_1'],
@@ -234,19 +197,21 @@ def _summary(
     'oracle_kl_factored_ratio': (
       metrics['oracle_kl_factored'] / metrics['oracle_kl_1']
     ),
-    'negative_elbo_per_target': nats / num_targets,
-    'bits_per_dimension': metrics_lib.bits_per_dimension(nats, dimensions),
+    **metrics_lib.per_value(
+      metrics['negative_elbo'],
+      protocol['num_targets'],
+      config.data.frame_size,
+    ),
     **dice_judge.chance(len(dice.STYLES[config.data.config].digits)),
   }
   for which in ('', 'truth_'):  # a blur is never legible
     metrics[f'{which}legible_agreement'] = _share_of(
       metrics[f'{which}legible_same'], metrics[f'{which}legible_thrice']
     )
-  count = len(per_scene['example_id'])
-  if count > 1:
+  if len(rows) > 1:
     metrics['standard_errors'] = {
-      name: float(values.std(ddof=1) / np.sqrt(count))
-      for name, values in table.items()
+      name: float(values.std(ddof=1) / np.sqrt(len(rows)))
+      for name, values in metrics_lib.columns(rows).items()
     }
   return metrics
 
@@ -288,7 +253,7 @@ def _strips(
 
 def _sheet(shown: list[tuple[np.ndarray, list[str]]]) -> np.ndarray:
   strips = np.concatenate([strips for strips, _ in shown])
-  labels = [label for _, its in shown for label in its]
+  labels = [label for _, strip in shown for label in strip]
   columns = [f'seen {i + 1}' for i in range(protocols.TEST_CONTEXT)]
   columns += [f'hidden {i + 1}' for i in range(protocols.TEST_TARGETS)]
   marked = np.arange(len(columns)) < protocols.TEST_CONTEXT
@@ -329,9 +294,7 @@ def report(metrics: dict[str, Any], protocol: dict[str, Any]) -> str:
   best = metrics_lib.best_of(p['num_samples'])[-1]
   errors = metrics.get('standard_errors', {})
   lines = [
-    f'{p["model"]} on {p["dataset"]}, {p["split"]} split: '
-    f'{p["num_scenes"]} scenes, {p["frame_size"]}x{p["frame_size"]}, '
-    f'update {p["step"]:,}, seed {p["seed"]}',
+    metrics_lib.heading(p),
     f'context: {p["context"]}; judged: {p["hidden_frames"]} views of the '
     f'fourth; {p["num_samples"]} samples',
     f'a scene; {p["num_draws"]} posterior draws at pixel-variance '
@@ -352,8 +315,8 @@ def report(metrics: dict[str, Any], protocol: dict[str, Any]) -> str:
   ):
     error = f'({errors[name]:.2f})' if name in errors else ''
     oracles = ''.join(cell(anchor, form='9.2f') for anchor in anchors)
-    its = cell(name, form='9.2f')
-    lines.append(f'  {label:34}{its}{error:>10}{oracles}')
+    value = cell(name, form='9.2f')
+    lines.append(f'  {label:34}{value}{error:>10}{oracles}')
   lines += [
     f'  {"KL_3 / KL_1":34}{cell("kl_ratio", form="9.2f")}{"":10}'
     f'{cell("oracle_kl_ratio", form="9.2f")}'
@@ -382,7 +345,7 @@ def report(metrics: dict[str, Any], protocol: dict[str, Any]) -> str:
     others = ''.join(cell(f'{which}_{metric}') for which in ('truth', 'blur'))
     chance = cell(f'chance_{metric}', form='9.4f')
     lines.append(f'  {label:34}{cell(metric)}{others}{chance}')
-  draws = min(dice_judge.DRAWS, p['num_samples'])
+  draws = min(metrics_lib.COVERAGE_DRAWS, p['num_samples'])
   title = f'coverage of {draws} samples, in a view'
   lines.append(f'{title:36}{"model":>9}{"ideal":>9}')
   for label, metric, ideal in (

@@ -1,24 +1,29 @@
 """The dice simulator judges samples: which digit does each view show?
 
-The views of the hidden side are rendered again with
-each of the D digits that the rooms may show (100, or one of each class), and a
-sampled view is named after the nearest. Only pixels that the digit changes are
-compared, so that an error elsewhere in the room hides nothing. Every sample has
-a nearest digit, a stain too; the judge reads it only if the view is legible.
+The views of the hidden side are rendered again with each of the D digits that
+the rooms may show (100, or one of each class), and a sampled view is named
+after the nearest. Only pixels that the digit changes are compared, so an error
+elsewhere in the room hides nothing. Every sample has a nearest digit, a stain
+too; the judge reads it only if the view is legible.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 from scipy.spatial import distance
 
+from cgqn_jax.evaluation.metrics import (
+  COVERAGE_DRAWS,
+  total_variation,
+  uniform_coverage,
+  uniform_total_variation,
+)
 from cgqn_jax.models.gaussian import LOG_TWO_PI
 from cgqn_jax.simulators import dice
 
 CLASSES = 10  # of equally many digits each
-DRAWS = 30  # of the coverage
 # A view is read as a digit if its posterior is at least this, under Gaussian
 # noise of this variance on every value of [0, 1] (11 of 255 levels) and equally
 # likely digits. At 32x32 the noise leaves 99.7 % of the true views of the 100
@@ -78,11 +83,11 @@ def possible_digits(
     [B, D, T, H, W, 3] uint8.
   """
   frames = []
-  for example_id, its_cameras, side in zip(
+  for example_id, seen_from, side in zip(
     example_ids, cameras, sides, strict=True
   ):
     room = dice.sample(split, int(example_id), style=style)
-    room = room._replace(cameras=np.asarray(its_cameras))
+    room = room._replace(cameras=np.asarray(seen_from))
     rooms = dice.stack([room] * len(style.digits))
     rooms = dice.with_digits(rooms, int(side), np.array(style.digits))
     views = dice.render_batch(rooms, frame_size, supersampling)
@@ -101,9 +106,9 @@ def name(frames: np.ndarray, renders: np.ndarray) -> Names:
     frames = frames / 255.0
   digits, errors, blur, legible = [], [], [], []
   for t in range(renders.shape[1]):
-    its = renders[:, t]
-    changed = np.any(its != its[0], axis=(0, -1))
-    known = its[:, changed].reshape(len(its), -1) / 255.0
+    view = renders[:, t]
+    changed = np.any(view != view[0], axis=(0, -1))
+    known = view[:, changed].reshape(len(view), -1) / 255.0
     shown = np.clip(frames[:, t][:, changed], 0, 1).reshape(len(frames), -1)
     squared = distance.cdist(shown, known, 'sqeuclidean')
     scale = np.median(distance.pdist(known, 'sqeuclidean'))
@@ -152,10 +157,12 @@ def judge(names: Names, classes: np.ndarray) -> dict[str, float]:
       len(set(digits)),
       len(set(digits[legible])),
       len(set(classes[digits])),
-      _total_variation(classes[digits]),
+      total_variation(classes[digits], CLASSES),
     )
     for digits, legible in zip(
-      names.digits[:DRAWS].T, names.legible[:DRAWS].T, strict=True
+      names.digits[:COVERAGE_DRAWS].T,
+      names.legible[:COVERAGE_DRAWS].T,
+      strict=True,
     )
   ]
   covered = np.mean(rows, 0)
@@ -210,27 +217,19 @@ def anchors(
   shown = {'truth': truth[None], 'blur': blur}
   scores = {}
   for which, frames in shown.items():
-    its = judge(name(frames, renders), classes)
-    scores |= {f'{which}_{metric}': its[metric] for metric in ANCHORED}
-  draws = min(DRAWS, num_samples)
-  for metric, count in (('digits', len(renders)), ('classes', CLASSES)):
-    missed = special.expm1(draws * np.log1p(-1 / count))
-    scores[f'oracle_{metric}'] = float(-count * missed)
-  times = np.arange(draws + 1)
-  likely = stats.binom.pmf(times, draws, 1 / CLASSES)
-  deviation = likely @ np.abs(times / draws - 1 / CLASSES)
-  scores['oracle_class_total_variation'] = float(0.5 * CLASSES * deviation)
-  return scores
+    read = judge(name(frames, renders), classes)
+    scores |= {f'{which}_{metric}': read[metric] for metric in ANCHORED}
+  draws = min(COVERAGE_DRAWS, num_samples)
+  return scores | {
+    'oracle_digits': uniform_coverage(draws, len(renders)),
+    'oracle_classes': uniform_coverage(draws, CLASSES),
+    'oracle_class_total_variation': uniform_total_variation(draws, CLASSES),
+  }
 
 
 def _all_equal(labels: np.ndarray) -> np.ndarray:
   """[S, T] -> [S]."""
   return np.all(labels == labels[:, :1], axis=1)
-
-
-def _total_variation(classes: np.ndarray) -> float:
-  share = np.bincount(classes, minlength=CLASSES) / len(classes)
-  return float(0.5 * np.abs(share - 1 / CLASSES).sum())
 
 
 class Oracle(NamedTuple):

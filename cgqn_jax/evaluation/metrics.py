@@ -6,18 +6,20 @@ clipping to [0, 1]; best-of-n takes the minimum over samples of the *joint*
 error of all hidden frames, never frame by frame.
 """
 
+from collections.abc import Sequence
 import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import special
+from scipy import special, stats
 
 from cgqn_jax.models.build import Model
 from cgqn_jax.types import Array, Batch, Elbo, Params, to_unit
 
 BEST_OF = (1, 3, 6, 10, 30, 100)
+COVERAGE_DRAWS = 30  # the samples whose variety counts
 MSE_FLOOR = 1e-10  # of the PSNR: 100 dB at most
 
 
@@ -36,7 +38,7 @@ class Scores(NamedTuple):
   metrics: {name: value}, means over scenes.
   sheet: of samples, an image.
   per_scene: {name: [V]} of V scenes, `example_id` among them, NaN where a
-    scene has no such score; `errors` of videos are [V, S], one a sample.
+    scene has no such score; `errors` of videos are [V, S], one per sample.
   """
 
   metrics: dict[str, Any]
@@ -49,6 +51,13 @@ def best_of(num_samples: int) -> list[int]:
   return [n for n in BEST_OF if n <= num_samples]
 
 
+def best_of_scores(errors: np.ndarray) -> dict[str, float]:
+  """best_of_<n> of a scene's samples, from their joint errors [S]."""
+  return {
+    f'best_of_{n}': float(best_of_n(errors, n)) for n in best_of(len(errors))
+  }
+
+
 def best_of_n(errors: np.ndarray, n: int) -> np.ndarray:
   """Unbiased estimate of the least of n errors, from N >= n of them.
 
@@ -56,7 +65,7 @@ def best_of_n(errors: np.ndarray, n: int) -> np.ndarray:
   sum_i e_(i) C(N - i, n - 1) / C(N, n) over the sorted errors, i from 1.
 
   Args:
-    errors: [N, ...] joint errors, one a sample.
+    errors: [N, ...] joint errors, one per sample.
     n: at most N.
 
   Returns:
@@ -86,9 +95,9 @@ def ssim(one: Array, other: Array) -> Array:
   window = np.exp(-0.5 * (offset / 1.5) ** 2)
   window /= window.sum()
 
-  # A product with a band, a row an output: XLA compiles it at once, and shifted
-  # copies, summed, not in minutes on a GPU. Variances are differences of blurs,
-  # so a GPU's reduced precision of products would not do.
+  # A product with a band matrix compiles at once; a sum of shifted copies takes
+  # minutes on a GPU. Variances are differences of blurs, so a GPU's reduced
+  # precision of products would not do.
   def band(size: int) -> np.ndarray:
     rows = [np.pad(window, (i, size - 11 - i)) for i in range(size - 10)]
     return np.array(rows, np.float32)
@@ -161,7 +170,7 @@ def _elbo(
 
 
 def bits_per_dimension(nats: float, dimensions: int) -> float:
-  """Nats of a density on [0, 1] as bits a value on the 8-bit scale.
+  """Nats of a density on [0, 1] as bits per value on the 8-bit scale.
 
   No dequantisation; independent of the number of targets, since
   `dimensions` counts them too.
@@ -169,18 +178,25 @@ def bits_per_dimension(nats: float, dimensions: int) -> float:
   return nats / (dimensions * np.log(2)) + 8
 
 
-def divergence_of_one(
-  model: Model, params: Params, key: Array, batch: Batch, num_draws: int
-) -> np.ndarray:
-  """KL_1 of each scene, [B]: the posterior sees the first target alone.
+def total_variation(labels: np.ndarray, count: int) -> float:
+  """The distance of labels below `count` to the uniform distribution."""
+  share = np.bincount(labels, minlength=count) / len(labels)
+  return float(0.5 * np.abs(share - 1 / count).sum())
 
-  KL_3 is the KL of `bounds`, whose posterior sees them all; under
-  the same key both have the same noise.
-  """
-  first = np.arange(batch.target_mask.shape[1]) == 0
-  one = batch._replace(target_mask=batch.target_mask & first)
-  # The KL of a draw takes no note of the variance.
-  return bounds(model, params, key, one, 1.0, num_draws).kl
+
+def uniform_total_variation(draws: int, count: int) -> float:
+  """The expected `total_variation` of uniform draws of `count` labels."""
+  times = np.arange(draws + 1)
+  likely = stats.binom.pmf(times, draws, 1 / count)
+  deviation = likely @ np.abs(times / draws - 1 / count)
+  return float(0.5 * count * deviation)
+
+
+def uniform_coverage(draws: int, count: int) -> float:
+  """How many of `count` labels uniform draws show, in expectation."""
+  if count == 1:
+    return 1.0
+  return float(-count * special.expm1(draws * np.log1p(-1 / count)))
 
 
 def columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
@@ -190,6 +206,49 @@ def columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     name: np.array([row.get(name) for row in rows], np.float64)
     for name in names
   }
+
+
+def average(rows: list[dict[str, Any]]) -> dict[str, Any]:
+  """Means over scenes; None counts for nothing, and stays where it is all."""
+  means = {}
+  for name in rows[0]:
+    values = [row[name] for row in rows if row.get(name) is not None]
+    means[name] = float(np.mean(values)) if values else None
+  return means
+
+
+def per_value(nats: float, num_targets: int, frame_size: int) -> dict[str, Any]:
+  """A negative ELBO of RGB frames per target, and per value in bits."""
+  dimensions = num_targets * 3 * frame_size**2
+  return {
+    'negative_elbo_per_target': nats / num_targets,
+    'bits_per_dimension': bits_per_dimension(nats, dimensions),
+  }
+
+
+def heading(protocol: dict[str, Any]) -> str:
+  """The first line of a report: which model, which scenes."""
+  p = protocol
+  return (
+    f'{p["model"]} on {p["dataset"]}, {p["split"]} split: '
+    f'{p["num_scenes"]} scenes, {p["frame_size"]}x{p["frame_size"]}, '
+    f'update {p["step"]:,}, seed {p["seed"]}'
+  )
+
+
+def table(
+  metrics: dict[str, Any],
+  title: str,
+  heads: Sequence[str],
+  rows: Sequence[tuple[str, ...]],
+  scale: float = 1.0,
+) -> list[str]:
+  """Lines of a report: a title and heads, then a label and metrics per row."""
+  lines = [f'{title:34}' + ''.join(f'{head:>9}' for head in heads)]
+  for label, *names in rows:
+    cells = (cell(metrics, name, scale) for name in names)
+    lines.append(f'  {label:32}' + ''.join(cells))
+  return lines
 
 
 def cell(

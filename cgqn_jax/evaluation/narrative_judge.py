@@ -1,18 +1,22 @@
 """The simulator judges samples: against every future that it allows.
 
-The ground truth of the narratives says what may follow
-the frames that were seen, so a sample is scored and not only looked at.
+The ground truth of the narratives says what may follow the frames that were
+seen, so a sample is scored and not only looked at.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import special, stats
 
+from cgqn_jax.evaluation.metrics import (
+  COVERAGE_DRAWS,
+  total_variation,
+  uniform_coverage,
+  uniform_total_variation,
+)
 from cgqn_jax.simulators import narratives
 
-DRAWS = 30  # of the order distribution and of the oracle
 # A sample is valid below this share of the mean MSE between two futures. A
 # blend of two average futures lies at a quarter of it. Half of the least MSE,
 # the limit before, accepts the midpoint of two futures.
@@ -84,17 +88,15 @@ def judge(distances: np.ndarray, futures: np.ndarray) -> dict[str, Any]:
     valid_modes: of these, chosen by a valid sample.
     valid_modes_half: of these, chosen by a sample valid as in validity_half.
   """
-  count = len(futures)
   joint = distances.mean(-1)
   nearest = joint.argmin(-1)
   chosen = np.take_along_axis(distances, nearest[:, None, None], 1)[:, 0]
   agreement = np.mean(chosen <= distances.min(1) + 1e-6)
-  first = nearest[:DRAWS]
-  share = np.bincount(first, minlength=count) / len(first)
+  first = nearest[:COVERAGE_DRAWS]
   scores = {
     'agreement': float(agreement),
-    'total_variation': float(0.5 * np.abs(share - 1 / count).sum()),
-    'modes': int(np.sum(share > 0)),
+    'total_variation': total_variation(first, len(futures)),
+    'modes': len(set(first.tolist())),
     'validity': None,
     'valid_modes': None,
     'validity_half': None,
@@ -105,7 +107,7 @@ def judge(distances: np.ndarray, futures: np.ndarray) -> dict[str, Any]:
     limits = {'': VALID_BELOW * gaps.mean(), '_half': 0.5 * gaps.min()}
     for suffix, limit in limits.items():
       valid = joint.min(-1) < limit
-      chosen = set(first[valid[:DRAWS]].tolist())
+      chosen = set(first[valid[:COVERAGE_DRAWS]].tolist())
       scores[f'validity{suffix}'] = float(np.mean(valid))
       scores[f'valid_modes{suffix}'] = len(chosen)
   return scores
@@ -138,16 +140,10 @@ def anchors(futures: np.ndarray, best_of: Sequence[int]) -> dict[str, float]:
     no_better = ((count - rank) / count) ** n
     worse = ((count - rank - 1) / count) ** n
     scores[f'oracle_best_of_{n}'] = float(errors @ (no_better - worse))
-  draws = np.arange(DRAWS + 1)
-  chance = stats.binom.pmf(draws, DRAWS, 1 / count)
-  deviation = chance @ np.abs(draws / DRAWS - 1 / count)
-  scores['oracle_total_variation'] = float(0.5 * count * deviation)
-  scores['oracle_modes'] = (
-    float(count * -special.expm1(DRAWS * np.log1p(-1 / count)))
-    if count > 1
-    else 1.0
-  )
-  return scores
+  return scores | {
+    'oracle_total_variation': uniform_total_variation(COVERAGE_DRAWS, count),
+    'oracle_modes': uniform_coverage(COVERAGE_DRAWS, count),
+  }
 
 
 def _looks(futures: np.ndarray) -> np.ndarray:

@@ -33,8 +33,8 @@ def draw_samples(
   params: Params,
   key: Array,
   batch: Batch,
-  hypotheses: Array,
   num_samples: int,
+  hypotheses: Array | None = None,
   chunk: int = _CHUNK,
 ) -> Samples:
   """Draws samples in chunks, and keeps of them what the metrics need.
@@ -47,10 +47,13 @@ def draw_samples(
     params: of the model.
     key: typed key of the whole evaluation.
     batch: [B] scenes; the targets are the hidden frames.
-    hypotheses: [B, F, T, H, W, 3] uint8 possible futures; F may be 0.
     num_samples: S.
+    hypotheses: [B, F, T, H, W, 3] uint8 possible futures; by default none.
     chunk: samples drawn at once, which bounds the memory.
   """
+  if hypotheses is None:
+    shape = batch.target.frames.shape
+    hypotheses = np.zeros((shape[0], 0, *shape[1:]), np.uint8)
   errors, distances, total, squares = [], [], 0.0, 0.0
   best, least = None, None
   for first in range(0, num_samples, chunk):
@@ -66,13 +69,13 @@ def draw_samples(
     joint = jnp.mean(error, -1)
     winner = jnp.argmin(joint, 0)
     scenes = jnp.arange(joint.shape[1])
-    candidate, its = frames[winner, scenes], joint[winner, scenes]
+    candidate, its_error = frames[winner, scenes], joint[winner, scenes]
     if best is None:
-      best, least = candidate, its
+      best, least = candidate, its_error
     else:
-      better = jnp.expand_dims(its < least, range(1, best.ndim))
+      better = jnp.expand_dims(its_error < least, range(1, best.ndim))
       best = jnp.where(better, candidate, best)
-      least = jnp.minimum(its, least)
+      least = jnp.minimum(its_error, least)
   mean = total / num_samples
   spread = jnp.maximum(squares / num_samples - mean**2, 0)
   unbiased = num_samples / max(num_samples - 1, 1)
@@ -129,7 +132,7 @@ def _draw(
   flat = frames.reshape(frames.shape[:3] + (-1,))
   others = to_unit(hypotheses)
   others = others.reshape(others.shape[:3] + flat.shape[-1:])
-  # Of products that nearly cancel: all digits, on a GPU too.
+  # The terms nearly cancel, so a GPU needs all digits too.
   cross = jnp.einsum('sbtd,bftd->sbft', flat, others, precision='highest')
   own = jnp.sum(flat**2, -1)[:, :, None]
   theirs = jnp.sum(others**2, -1)[None]

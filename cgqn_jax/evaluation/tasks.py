@@ -4,8 +4,8 @@ A task is a module with these functions:
 
   judged(config): which frames are judged, and how; part of a protocol.
   see(config, frames): makes these frames the context.
-  evaluate(model, params, config, source, protocol): all scores.
-  point(model, params, config, source, protocol): those of a training curve.
+  evaluate(subject): all scores.
+  point(subject): those of a training curve.
   report(metrics, protocol): the scores as a table of text.
   headline(rows), columns(rows), anchors(rows): what tables of models show.
 """

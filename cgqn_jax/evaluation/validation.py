@@ -60,10 +60,8 @@ class Validation:
     scenes = min(_SAMPLED, config.validation_scenes)
     least, mean, weights = [], [], []
     for batch in batches.test_batches(config, self._source, scenes, 8):
-      targets = batch.target.frames
-      nothing = np.zeros((len(targets), 0, *targets.shape[1:]), np.uint8)
       drawn = draw_samples(
-        self._model, params, jax.random.key(seed), batch, nothing, count
+        self._model, params, jax.random.key(seed), batch, count
       )
       errors = drawn.errors.mean(-1)
       least.append(errors.min(0))

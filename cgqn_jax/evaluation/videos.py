@@ -12,20 +12,17 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 import numpy as np
-import tqdm
 
 from cgqn_jax import images
-from cgqn_jax.data import batches as batches_lib
-from cgqn_jax.data import protocols
-from cgqn_jax.data.examples import Source
+from cgqn_jax.data import batches, protocols
 from cgqn_jax.data.protocols import Views
 from cgqn_jax.evaluation import metrics as metrics_lib
 from cgqn_jax.evaluation import narrative_judge, sampling
 from cgqn_jax.evaluation.metrics import Column
-from cgqn_jax.models.build import Model
+from cgqn_jax.evaluation.subject import Subject
 from cgqn_jax.models.sequential import check_sequential
 from cgqn_jax.simulators.narratives import NARRATIVES
-from cgqn_jax.types import Array, Batch, Params
+from cgqn_jax.types import Array, Batch
 
 _SHOWN = 4  # scenes on the sheet
 
@@ -61,25 +58,26 @@ def see(config: ConfigDict, frames: list[int]) -> None:
   protocols.check(config)
 
 
-def evaluate(
-  model: Model,
-  params: Params,
-  config: ConfigDict,
-  source: Source,
-  protocol: dict[str, Any],
-) -> metrics_lib.Scores:
+def evaluate(subject: Subject) -> metrics_lib.Scores:
   """All scores of videos."""
-  keys = jax.random.split(jax.random.key(protocol['seed']), 2)
-  rows, errors, ids = _score_samples(
-    model, params, config, source, protocol, keys[0]
-  )
-  sheet = _sheet(model, params, config, source, protocol, keys[0])
-  metrics = _average(rows)
-  best = [its[its.mean(-1).argmin()] for its in errors]
+  keys = jax.random.split(jax.random.key(subject.protocol['seed']), 2)
+  rows, errors, ids = _score_samples(subject, keys[0])
+  sheet = _sheet(subject, keys[0])
+  metrics = metrics_lib.average(rows)
+  best = [scene[scene.mean(-1).argmin()] for scene in errors]
   metrics['mse_by_frame'] = np.mean(best, 0).tolist()
   metrics['mean_mse_by_frame'] = np.mean(errors, (0, 1)).tolist()
-  bounds = _score_bounds(model, params, config, source, protocol, keys[1])
-  metrics |= _summary_of_bounds(bounds, config, protocol)
+  num_targets = subject.protocol['num_targets']
+  found = subject.all_bounds(keys[1], 'bounds', num_targets)
+  bounds = {
+    'negative_elbo': -found.elbo,
+    'negative_importance_weighted': -found.importance_weighted,
+    'kl': found.kl,
+  }
+  metrics |= {name: float(values.mean()) for name, values in bounds.items()}
+  metrics |= metrics_lib.per_value(
+    metrics['negative_elbo'], num_targets, subject.config.data.frame_size
+  )
   return metrics_lib.Scores(
     metrics,
     sheet,
@@ -89,16 +87,10 @@ def evaluate(
   )
 
 
-def point(
-  model: Model,
-  params: Params,
-  config: ConfigDict,
-  source: Source,
-  protocol: dict[str, Any],
-) -> dict[str, Any]:
+def point(subject: Subject) -> dict[str, Any]:
   """Scores of a checkpoint, for a curve over training."""
-  metrics = evaluate(model, params, config, source, protocol).metrics
-  best = metrics_lib.best_of(protocol['num_samples'])
+  metrics = evaluate(subject).metrics
+  best = metrics_lib.best_of(subject.protocol['num_samples'])
   names = ['negative_elbo', 'kl', *(f'best_of_{n}' for n in best)]
   return {name: metrics[name] for name in names}
 
@@ -121,15 +113,38 @@ def unjudged(config: ConfigDict) -> str | None:
   return None
 
 
+def _score_samples(
+  subject: Subject, key: Array
+) -> tuple[list[dict[str, Any]], list[np.ndarray], list[int]]:
+  """Scores of each scene, errors [S, T] of its samples, and its example id."""
+  rows, errors, ids = [], [], []
+  model, params, config, source, protocol = subject
+  num_samples = protocol['num_samples']
+  for batch in subject.batches('samples'):
+    futures, counts = _futures(config, source.split, batch)
+    drawn = sampling.draw_samples(
+      model, params, key, batch, num_samples, futures
+    )
+    similarity = np.asarray(metrics_lib.ssim(drawn.best, batch.target.frames))
+    for b in np.flatnonzero(batch.weight):
+      errors.append(drawn.errors[:, b])
+      ids.append(int(batch.example_id[b]))
+      row = _sample_scores(errors[-1], similarity[b], drawn.variance[b])
+      row |= _copies(config, batch, b)
+      if futures is not None:
+        own, distances = futures[b, : counts[b]], drawn.distances[:, b]
+        row |= narrative_judge.judge(distances[:, : counts[b]], own)
+        row |= narrative_judge.anchors(own, metrics_lib.best_of(num_samples))
+      rows.append(row)
+  return rows, errors, ids
+
+
 def _futures(
   config: ConfigDict, split: str, batch: Batch
-) -> tuple[np.ndarray, np.ndarray]:
-  """[B, F, T, H, W, 3] and counts [B]; F is 0 where none can be counted."""
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+  """[B, F, T, H, W, 3] and counts [B]; None where they cannot be counted."""
   if unjudged(config):
-    shape = batch.target.frames.shape
-    return np.zeros((shape[0], 0, *shape[1:]), np.uint8), np.zeros(
-      shape[0], int
-    )
+    return None, None
   seen = list(config.data.test_context)
   hidden = np.setdiff1d(np.arange(config.data.num_frames), seen)
   return narrative_judge.possible_futures(
@@ -142,52 +157,13 @@ def _futures(
   )
 
 
-def _score_samples(
-  model: Model,
-  params: Params,
-  config: ConfigDict,
-  source: Source,
-  protocol: dict[str, Any],
-  key: Array,
-) -> tuple[list[dict[str, Any]], list[np.ndarray], list[int]]:
-  """Scores of each scene, errors [S, T] of its samples, and its example id."""
-  rows, errors, ids = [], [], []
-  num_scenes, size = protocol['num_scenes'], protocol['batch_size']
-  num_samples = protocol['num_samples']
-  batches = batches_lib.test_batches(config, source, num_scenes, size)
-  bar = tqdm.tqdm(total=num_scenes, desc='samples', unit=' scenes')
-  for batch in batches:
-    futures, counts = _futures(config, source.split, batch)
-    drawn = sampling.draw_samples(
-      model, params, key, batch, futures, num_samples
-    )
-    similarity = np.asarray(metrics_lib.ssim(drawn.best, batch.target.frames))
-    for b in np.flatnonzero(batch.weight):
-      errors.append(drawn.errors[:, b])
-      ids.append(int(batch.example_id[b]))
-      row = _sample_scores(errors[-1], similarity[b], drawn.variance[b])
-      row |= _copies(config, batch, b)
-      if counts[b]:
-        its = futures[b, : counts[b]]
-        row |= narrative_judge.judge(drawn.distances[:, b, : counts[b]], its)
-        row |= narrative_judge.anchors(its, metrics_lib.best_of(num_samples))
-      rows.append(row)
-    bar.update(int(np.sum(batch.weight)))
-  bar.close()
-  return rows, errors, ids
-
-
 def _sample_scores(
   errors: np.ndarray, similarity: np.ndarray, variance: float
 ) -> dict[str, float]:
   """Scores of one scene from its errors [S, T] and the best one's SSIM [T]."""
   joint = errors.mean(-1)
   best = errors[joint.argmin()]
-  scores = {
-    f'best_of_{n}': float(metrics_lib.best_of_n(joint, n))
-    for n in metrics_lib.best_of(len(joint))
-  }
-  return scores | {
+  return metrics_lib.best_of_scores(joint) | {
     'best_psnr': float(metrics_lib.psnr(best).mean()),
     'mean_psnr': float(metrics_lib.psnr(errors).mean()),
     'best_ssim': float(similarity.mean()),
@@ -199,7 +175,7 @@ def _sample_scores(
 def _copies(config: ConfigDict, batch: Batch, b: int) -> dict[str, float]:
   """MSE of repeating frames seen: the latest, or for each its nearest in time.
 
-  Of two that are equally near, the earlier; of an empty context, nothing.
+  Takes the earlier of two that are equally near; empty without a context.
   """
   context = np.array(config.data.test_context, int)
   if not context.size:
@@ -216,67 +192,14 @@ def _copies(config: ConfigDict, batch: Batch, b: int) -> dict[str, float]:
   }
 
 
-def _score_bounds(
-  model: Model,
-  params: Params,
-  config: ConfigDict,
-  source: Source,
-  protocol: dict[str, Any],
-  key: Array,
-) -> dict[str, np.ndarray]:
-  """Bounds over num_targets hidden frames at the schedule's final variance."""
-  variance = protocol['pixel_variance']
-  num_targets, size = protocol['num_targets'], protocol['batch_size']
-  rows = []
-  batches = batches_lib.test_batches(
-    config, source, protocol['num_scenes'], size, num_targets
-  )
-  bar = tqdm.tqdm(total=protocol['num_scenes'], desc='bounds', unit=' scenes')
-  for batch in batches:
-    real = batch.weight > 0
-    its = metrics_lib.bounds(
-      model, params, key, batch, variance, protocol['num_draws']
-    )
-    rows.append(np.stack(its)[:, real])
-    bar.update(int(real.sum()))
-  bar.close()
-  _, kl, elbo, weighted = np.concatenate(rows, axis=1)
-  return {
-    'negative_elbo': -elbo,
-    'negative_importance_weighted': -weighted,
-    'kl': kl,
-  }
-
-
-def _summary_of_bounds(
-  bounds: dict[str, np.ndarray], config: ConfigDict, protocol: dict
-) -> dict[str, float]:
-  """Means over scenes, and what follows of them."""
-  means = {name: float(values.mean()) for name, values in bounds.items()}
-  num_targets, nats = protocol['num_targets'], means['negative_elbo']
-  dimensions = num_targets * 3 * config.data.frame_size**2
-  return means | {
-    'negative_elbo_per_target': nats / num_targets,
-    'bits_per_dimension': metrics_lib.bits_per_dimension(nats, dimensions),
-  }
-
-
-def _sheet(
-  model: Model,
-  params: Params,
-  config: ConfigDict,
-  source: Source,
-  protocol: dict[str, Any],
-  key: Array,
-) -> np.ndarray:
+def _sheet(subject: Subject, key: Array) -> np.ndarray:
   """Truth and samples of a few scenes."""
+  model, params, config, source, protocol = subject
   count = min(_SHOWN, protocol['num_scenes'])
-  examples = batches_lib.scenes(source, range(count))
+  examples = batches.scenes(source, range(count))
   every = np.arange(config.data.num_frames)
   context = np.array(config.data.test_context, int)
-  batch = batches_lib.make_batch(
-    source, examples, [Views(context, every)] * count
-  )
+  batch = batches.make_batch(source, examples, [Views(context, every)] * count)
   samples = sampling.draw_all(model, params, key, batch, 3)
   shown = np.linspace(0, len(every) - 1, 11).round().astype(int)
   rows, labels = [], []
@@ -292,15 +215,6 @@ def _sheet(
     [f'F{i + 1}' for i in shown],
     context=np.isin(shown, config.data.test_context),
   )
-
-
-def _average(rows: list[dict[str, Any]]) -> dict[str, Any]:
-  """Means over scenes; None counts for nothing, and stays where it is all."""
-  means = {}
-  for name in rows[0]:
-    values = [row[name] for row in rows if row.get(name) is not None]
-    means[name] = float(np.mean(values)) if values else None
-  return means
 
 
 def best_metric(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -353,33 +267,46 @@ def report(metrics: dict[str, Any], protocol: dict[str, Any]) -> str:
   Where the simulator does not judge, one line says why.
   """
   p = protocol
+  cell = functools.partial(metrics_lib.cell, metrics)
+  table = functools.partial(metrics_lib.table, metrics)
+  heads = ('model', 'oracle')
+  errors = [
+    (f'best of {n}', f'best_of_{n}', f'oracle_best_of_{n}')
+    for n in metrics_lib.best_of(p['num_samples'])
+  ]
+  errors.append(('copy nearest frame seen', 'copy_nearest_frame'))
+  errors.append(('copy last frame seen', 'copy_last_frame'))
+  verdict = [f'no pixel-mean, valid, covered: {p["unjudged"]}']
+  if not p['unjudged']:
+    errors.append(('pixel-mean of possible futures', 'pixel_mean'))
+    verdict = metrics_lib.table(
+      metrics | {'all': 1.0},
+      'the simulator as judge',
+      heads,
+      [
+        ('valid samples, share', 'validity', 'all'),
+        ('futures covered in 30 samples', 'valid_modes', 'oracle_modes'),
+        ('  invalid samples counted too', 'modes'),
+        (
+          'total variation to uniform',
+          'total_variation',
+          'oracle_total_variation',
+        ),
+        ('frames that agree, share', 'agreement', 'all'),
+      ],
+    )
   lines = [
-    f'{p["model"]} on {p["dataset"]}, {p["split"]} split: '
-    f'{p["num_scenes"]} scenes, {p["frame_size"]}x{p["frame_size"]}, '
-    f'update {p["step"]:,}, seed {p["seed"]}',
+    metrics_lib.heading(p),
     f'context: frames {p["context"]} (from 0); judged: the '
     f'{p["hidden_frames"]} others, jointly; {p["num_samples"]} samples per '
     'scene',
     '',
-    f'{"MSE of hidden frames x 1e-3":34}{"model":>9}{"oracle":>9}',
-  ]
-
-  cell = functools.partial(metrics_lib.cell, metrics)
-
-  for n in metrics_lib.best_of(p['num_samples']):
-    oracle = cell(f'oracle_best_of_{n}', 1e3)
-    lines.append(f'  best of {n:<24}{cell(f"best_of_{n}", 1e3)}{oracle}')
-  lines += [
-    f'  {"copy nearest frame seen":32}{cell("copy_nearest_frame", 1e3)}',
-    f'  {"copy last frame seen":32}{cell("copy_last_frame", 1e3)}',
-  ]
-  if not p['unjudged']:
-    label = 'pixel-mean of possible futures'
-    lines.append(f'  {label:32}{cell("pixel_mean", 1e3)}')
-  lines += [*_by_frame(metrics, p), '', *_verdict(metrics, p), '']
-  lines += [
-    f'{"nats per scene":34}{"model":>9}{"oracle":>9}',
-    f'  {"KL":32}{cell("kl")}{cell("oracle_kl")}',
+    *table('MSE of hidden frames x 1e-3', heads, errors, 1e3),
+    *_by_frame(metrics, p),
+    '',
+    *verdict,
+    '',
+    *table('nats per scene', heads, [('KL', 'kl', 'oracle_kl')]),
     '',
     f'best sample (of {p["num_samples"]}): PSNR {cell("best_psnr").strip()} dB,'
     f' SSIM {cell("best_ssim").strip()}; all samples: PSNR '
@@ -409,20 +336,3 @@ def _by_frame(metrics: dict[str, Any], p: dict[str, Any]) -> list[str]:
   text = f'mean of all samples by frame: {", ".join(cells)}'
   wrapped = textwrap.wrap(text, 78, subsequent_indent='  ')
   return [f'  {line}'.replace('\xa0', ' ') for line in wrapped]
-
-
-def _verdict(metrics: dict[str, Any], p: dict[str, Any]) -> list[str]:
-  """What the simulator says of samples, or why it says nothing."""
-  if p['unjudged']:
-    return [f'no pixel-mean, valid, covered: {p["unjudged"]}']
-  cell = functools.partial(metrics_lib.cell, metrics)
-  return [
-    f'{"the simulator as judge":34}{"model":>9}{"oracle":>9}',
-    f'  {"valid samples, share":32}{cell("validity")}{1:9.3f}',
-    f'  {"futures covered in 30 samples":32}{cell("valid_modes")}'
-    f'{cell("oracle_modes")}',
-    f'  {"  invalid samples counted too":32}{cell("modes")}',
-    f'  {"total variation to uniform":32}{cell("total_variation")}'
-    f'{cell("oracle_total_variation")}',
-    f'  {"frames that agree, share":32}{cell("agreement")}{1:9.3f}',
-  ]

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 import copy
-from typing import Any, Protocol
+from typing import Any
 
-import flax.linen as nn
 import jax
 from ml_collections import ConfigDict
 import optax
@@ -13,59 +12,16 @@ from cgqn_jax.models import schedules
 from cgqn_jax.models.cdna import CDNANetworks
 from cgqn_jax.models.cgqn import CGQN
 from cgqn_jax.models.gqn import GQN
+from cgqn_jax.models.model import Model
 from cgqn_jax.models.networks import Networks
 from cgqn_jax.models.residual import CAMERA, ResidualNetworks
 from cgqn_jax.models.sequential import Sequential
 from cgqn_jax.models.sssm import SSSMNetworks
 from cgqn_jax.models.sv2p import SV2PNetworks
-from cgqn_jax.types import Array, Batch, Elbo, Params, Scene
 
 # Any frames in, any frames out; and those that go through time.
 JUMPY = {'cgqn': CGQN, 'gqn': GQN}
 SEQUENTIAL = ('cdna', 'sv2p', 'sssm')
-
-
-class Model(Protocol):
-  """What training, evaluation and figures need of a model.
-
-  All methods are pure functions of the parameters, a typed key and arrays.
-  """
-
-  networks: nn.Module
-  pixel_variance: optax.Schedule
-
-  def init(self, key: Array) -> Params:
-    """Fresh parameters."""
-
-  def sample(
-    self,
-    params: Params,
-    key: Array,
-    context: Scene,
-    context_mask: Array,
-    views: Array,
-    num_samples: int = 1,
-    example_id: Array | None = None,
-    first_sample: Array | int = 0,
-  ) -> Array:
-    """Frames of views [B, T, V], not clipped: [S, B, T, H, W, 3]."""
-
-  def elbo(
-    self,
-    params: Params,
-    key: Array,
-    batch: Batch,
-    pixel_variance: Array | float,
-  ) -> Elbo:
-    """The bound of each scene, [B] nats, from one posterior draw."""
-
-  def loss(
-    self, params: Params, key: Array, batch: Batch, step: Array
-  ) -> tuple[Array, dict[str, Any]]:
-    """What training minimises, in nats per scene, and metrics."""
-
-  def reconstruct(self, params: Params, key: Array, batch: Batch) -> Array:
-    """Targets rendered from one posterior draw, [B, T, H, W, 3]."""
 
 
 def build(config: ConfigDict) -> Model:

@@ -12,14 +12,16 @@ import math
 import flax.linen as nn
 import jax.numpy as jnp
 
+from cgqn_jax.models.convolutions import taps
 from cgqn_jax.models.layers import (
   ConvLSTM,
   FrameNorm,
   StridedConv,
   TransposedConv,
   scale,
+  scan,
 )
-from cgqn_jax.models.sequential import Noise, Stage, answer, pick
+from cgqn_jax.models.sequential import Noise, Stage, pick
 from cgqn_jax.types import Array, Normal
 
 # What keeps a kernel's sum from zero.
@@ -100,15 +102,9 @@ class Predictor(nn.Module):
       states, frame = self.predict(states, frame, z, cells)
       return (states, frame), frame
 
-    scan = nn.scan(
-      step,
-      variable_broadcast='params',
-      split_rngs={'params': False},
-      in_axes=(1, 1, 1, nn.broadcast),
-      out_axes=1,
-    )
+    steps = scan(step, in_axes=(1, 1, 1, nn.broadcast), out_axes=1)
     carry = (states, jnp.zeros_like(truth[:, 0]))
-    return scan(self, carry, truth, feed, z, cells)[1]
+    return steps(self, carry, truth, feed, z, cells)[1]
 
   def predict(
     self, states: list, frame: Array, z: Array, cells: list
@@ -154,19 +150,9 @@ def move(frame: Array, kernels: Array, masks: Array) -> Array:
     kernels: [B, taps, K], the taps row by row.
     masks: [B, H, W, K].
   """
-  height, width = frame.shape[1:3]
   size = math.isqrt(kernels.shape[1])
   pixel = jnp.einsum('bhwk,bsk->bhws', masks, kernels)
-  pad = size // 2
-  padded = jnp.pad(frame, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-  shifted = jnp.stack(
-    [
-      padded[:, i : i + height, j : j + width]
-      for i in range(size)
-      for j in range(size)
-    ],
-    axis=-2,
-  )
+  shifted = jnp.stack(taps(frame, size), axis=-2)
   return jnp.einsum('bhws,bhwsc->bhwc', pixel, shifted)
 
 
@@ -176,14 +162,12 @@ def fed_truth(coin: Array, num_context: int, probability: Array) -> Array:
   return context[None] | (coin < probability)
 
 
-def roll_out(
-  predictor: Predictor, context: Array, z: Array, horizon: int
-) -> Array:
-  """Frames C .. horizon - 1 from frames 0 .. C - 1, on its own predictions.
+def roll_out(predictor: Predictor, context: Array, z: Array) -> Array:
+  """Frames C .. n from frames 0 .. C - 1, on the predictor's own predictions.
 
-  context [B, C, H, W, 3], z [B, horizon - 1, h, w, Z].
+  context [B, C, H, W, 3], z [B, n, h, w, Z].
   """
-  count, steps = context.shape[1], horizon - 1
+  count, steps = context.shape[1], z.shape[1]
   extra = ((0, 0), (0, max(0, steps - count))) + ((0, 0),) * 3
   truth = jnp.pad(context, extra)[:, :steps]
   feed = jnp.broadcast_to(jnp.arange(steps) < count, truth.shape[:2])
@@ -222,15 +206,12 @@ class CDNANetworks(nn.Module):
     same = Normal(nothing, nothing)
     return frames[:, num_context - 1 :], nothing, same, same
 
-  def sample(
-    self, context: Array, noise: Array, index: Array, horizon: int
-  ) -> Array:
-    """Samples [S, B, T, H, W, 3], all alike."""
-    count = context.shape[1]
-    z = self._no_latent(context.shape[0], horizon - 1)
-    frames = roll_out(self.predictor, context, z, horizon)
-    frames = answer(context, index, pick(frames, index - count)[None])
-    return jnp.broadcast_to(frames, noise.shape[:1] + frames.shape[1:])
+  def sample(self, context: Array, noise: Array, index: Array) -> Array:
+    """One future for all samples, [1, B, T, H, W, 3]; see `Sequential`."""
+    del noise
+    batch, count = context.shape[:2]
+    z = self._no_latent(batch, max(count, self.num_frames - 1))
+    return pick(roll_out(self.predictor, context, z), index)[None]
 
   def _no_latent(self, batch: int, steps: int) -> Array:
     grid = self.frame_size // 8

@@ -9,7 +9,6 @@ GQN targets too. The other inputs have as many axes and are broadcast, so what
 samples or targets share is convolved once.
 """
 
-from collections.abc import Callable
 import math
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from cgqn_jax.models import gaussian
-from cgqn_jax.models.layers import ConvLSTM, PatchConv, RecurrentConv
+from cgqn_jax.models.layers import ConvLSTM, PatchConv, RecurrentConv, scan
 from cgqn_jax.types import Array, Normal
 
 _STEPS = -4  # the axis of K in [..., K, h, w, Z]
@@ -81,8 +80,9 @@ class ConvDraw(nn.Module):
       return (state, z), z
 
     noise = jnp.moveaxis(noise, _STEPS, 0)
-    carry = (self._zero_state(noise), jnp.zeros_like(noise[0]))
-    z = _over_steps(step, broadcast=1)(self, carry, noise, prior)[1]
+    state = self.prior_lstm.initial_carry(noise.shape[1:-1])
+    carry = (state, jnp.zeros_like(noise[0]))
+    z = scan(step, in_axes=(0, nn.broadcast))(self, carry, noise, prior)[1]
     return jnp.moveaxis(z, 0, _STEPS)
 
   def infer(
@@ -98,7 +98,7 @@ class ConvDraw(nn.Module):
       r: [..., H/4, W/4, R] sum of the context's representations.
       r_target: the same of the targets.
       noise: [..., K, h, w, Z] standard normal.
-      views: [..., V] the queries that the nets see, if they see any.
+      views: [..., V] queries, which the nets see only with view_features.
 
     Returns:
       z [..., K, h, w, Z] and the normals q_k, p_k of every step, both given
@@ -106,7 +106,7 @@ class ConvDraw(nn.Module):
     """
     prior = self._prior(r, views, noise)
     r = jnp.broadcast_to(r, r_target.shape)
-    posterior = _weights(
+    posterior = self._weights(
       self.posterior_lstm,
       self.posterior_head,
       self.posterior_projection(jnp.concatenate([r, r_target], axis=-1)),
@@ -134,48 +134,34 @@ class ConvDraw(nn.Module):
       return (p_state, q_state, z), (z, q, p_state[0])
 
     noise = jnp.moveaxis(noise, _STEPS, 0)
-    zeros = self._zero_state(noise)
-    carry = (zeros, zeros, jnp.zeros_like(noise[0]))
-    scan = _over_steps(step, broadcast=2)
-    _, (z, q, hidden) = scan(self, carry, noise, prior, posterior)
+    state = self.prior_lstm.initial_carry(noise.shape[1:-1])
+    carry = (state, state, jnp.zeros_like(noise[0]))
+    steps = scan(step, in_axes=(0, nn.broadcast, nn.broadcast))
+    _, (z, q, hidden) = steps(self, carry, noise, prior, posterior)
     # No step waits for the prior's densities: all at once.
     p = gaussian.from_head(self.prior_head(hidden, prior.head))
     return jax.tree.map(lambda x: jnp.moveaxis(x, 0, _STEPS), (z, q, p))
 
   def _prior(self, r: Array, views: Array | None, noise: Array) -> _Weights:
     inputs = self.prior_projection(r)
-    return _weights(self.prior_lstm, self.prior_head, inputs, views, noise)
+    return self._weights(self.prior_lstm, self.prior_head, inputs, views, noise)
 
-  def _zero_state(self, noise: Array) -> tuple[Array, Array]:
-    return self.prior_lstm.initial_carry(noise.shape[1:-1])
-
-
-def _weights(
-  lstm: ConvLSTM,
-  head: RecurrentConv,
-  inputs: Array,
-  views: Array | None,
-  noise: Array,
-) -> _Weights:
-  """A net's weights for all steps, from its constant inputs [..., h, w, E]."""
-  grid = noise.shape[-3:-1]
-  maps = math.prod(noise.shape[:_STEPS])
-  static = lstm.static_gates(inputs)
-  if views is not None:
-    static = static + lstm.view_gates(views, *grid)
-  return _Weights(
-    static=static,
-    recurrent=lstm.recurrent_operator(*grid, maps),
-    head=head.operator(*grid, maps),
-  )
-
-
-def _over_steps(step: Callable, broadcast: int) -> Callable:
-  """Scans `step` over the noise's steps; weights shared over steps."""
-  return nn.scan(
-    step,
-    variable_broadcast='params',
-    split_rngs={'params': False},
-    in_axes=(0,) + (nn.broadcast,) * broadcast,
-    out_axes=0,
-  )
+  def _weights(
+    self,
+    lstm: ConvLSTM,
+    head: RecurrentConv,
+    inputs: Array,
+    views: Array | None,
+    noise: Array,
+  ) -> _Weights:
+    """A net's weights for all steps; inputs [..., h, w, E] are constant."""
+    grid = noise.shape[-3:-1]
+    maps = math.prod(noise.shape[:_STEPS])
+    static = lstm.static_gates(inputs)
+    if self.view_features:
+      static = static + lstm.view_gates(views, *grid)
+    return _Weights(
+      static=static,
+      recurrent=lstm.recurrent_operator(*grid, maps),
+      head=head.operator(*grid, maps),
+    )

@@ -23,8 +23,8 @@ from cgqn_jax.types import Array
 # From this many maps on the matrix is worth making: it costs as much as a few
 # dozen applications of the kernel to patches (measured in docs/speed.md).
 _MAPS_FOR_MATRIX = 64
-# Of how many cells the kernel's gradient is taken at once: of a hundred maps of
-# 16x16 it takes a quarter of the time that way (measured in docs/speed.md).
+# The kernel's gradient is summed over this many cells at once: for a hundred
+# maps of 16x16 it takes a quarter of the time that way (docs/speed.md).
 _CELLS_AT_ONCE = 2048
 
 
@@ -71,8 +71,8 @@ def operator(
     return TwoWay(kernel, jax.lax.stop_gradient(turned))
   if maps < _MAPS_FOR_MATRIX:
     return ByPatches(kernel)
-  taps = jnp.asarray(_taps(height, width, size))
-  matrix = taps @ kernel.reshape((size * size, inputs * outputs))
+  matrix = jnp.asarray(_one_hot_taps(height, width, size))
+  matrix = matrix @ kernel.reshape((size * size, inputs * outputs))
   cells = height * width
   matrix = matrix.reshape((cells, cells, inputs, outputs)).swapaxes(1, 2)
   return matrix.reshape((cells * inputs, cells * outputs))
@@ -86,7 +86,8 @@ def apply(x: Array, operator: Operator) -> Array:
     out = _convolve_on_cpu(maps, *operator)
   elif isinstance(operator, ByPatches):
     size, *_, outputs = operator.kernel.shape
-    out = _patches(maps, size) @ operator.kernel.reshape((-1, outputs))
+    patches = jnp.concatenate(taps(maps, size), axis=-1)
+    out = patches @ operator.kernel.reshape((-1, outputs))
   elif operator.ndim == 2:
     out = maps.reshape((count, -1)) @ operator
     out = out.reshape((count, height, width, -1))
@@ -96,7 +97,7 @@ def apply(x: Array, operator: Operator) -> Array:
 
 
 @functools.cache
-def _taps(height: int, width: int, size: int) -> np.ndarray:
+def _one_hot_taps(height: int, width: int, size: int) -> np.ndarray:
   """Which tap leads from each cell to each cell: one-hot [(h w)^2, size^2]."""
   cells = np.stack(np.mgrid[:height, :width], -1).reshape((-1, 2))
   tap = cells[:, None] - cells[None] + size // 2
@@ -105,16 +106,17 @@ def _taps(height: int, width: int, size: int) -> np.ndarray:
   return np.eye(size * size + 1, dtype=np.float32)[index.ravel(), :-1]
 
 
-def _patches(x: Array, size: int) -> Array:
-  """What a kernel sees of each cell: [n, h, w, I] -> [n, h, w, k k I]."""
-  height, width, pad = x.shape[1], x.shape[2], size // 2
-  padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-  taps = [
-    padded[:, i : i + height, j : j + width]
+def taps(x: Array, size: int, stride: int = 1) -> list[Array]:
+  """What each of the size^2 taps of a SAME kernel sees of [..., h, w, I]."""
+  height, width = x.shape[-3:-1]
+  before = (size - stride) // 2
+  pad = (before, size - stride - before)
+  padded = jnp.pad(x, ((0, 0),) * (x.ndim - 3) + (pad, pad, (0, 0)))
+  return [
+    padded[..., i : i + height : stride, j : j + width : stride, :]
     for i in range(size)
     for j in range(size)
   ]
-  return jnp.concatenate(taps, axis=-1)
 
 
 def _native(x: Array, kernel: Array) -> Array:

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from cgqn_jax.models import gaussian
-from cgqn_jax.models.cgqn import Latent, LatentModel, flatten, lead, sample_keys
+from cgqn_jax.models.cgqn import Latent, LatentModel, lead
+from cgqn_jax.models.model import flatten, repeat, sample_keys
 from cgqn_jax.types import Array, Batch, Params, Scene
 
 
@@ -36,15 +37,8 @@ class GQN(LatentModel):
     first_sample: Array | int = 0,
   ) -> Latent:
     """Draws latents of the queries views [B, T, V] given r [B, ...]."""
-    keys = self._keys(key, views, num_samples, example_id, first_sample)
-    z = self._apply(
-      'sample_prior',
-      params,
-      r[None, :, None],
-      self._noise(keys),
-      views[None],
-    )
-    return Latent(z, r)
+    keys = sample_keys(key, len(r), example_id, num_samples, first_sample)
+    return self._prior(params, keys, r, views)
 
   def posterior(
     self,
@@ -56,7 +50,8 @@ class GQN(LatentModel):
     example_id: Array | None = None,
   ) -> tuple[Latent, Array]:
     """Draws latents that explain each target, and their KLs [S, B, T]."""
-    keys = self._keys(key, targets.views, num_samples, example_id)
+    keys = sample_keys(key, len(r), example_id, num_samples)
+    keys = _of_queries(keys, targets.views.shape[1])
     r_target = self._apply('encode_each', params, targets)
     z, q, p = self._apply(
       'infer',
@@ -76,51 +71,33 @@ class GQN(LatentModel):
       'render_each',
       params,
       flatten(latent.z),
-      jnp.tile(latent.r, (samples, 1, 1, 1))[:, None],
-      jnp.tile(views, (samples, 1, 1)),
+      repeat(latent.r, samples)[:, None],
+      repeat(views, samples),
     )
     return frames.reshape((samples, batch) + frames.shape[1:])
 
-  def sample(
-    self,
-    params: Params,
-    key: Array,
-    context: Scene,
-    context_mask: Array,
-    views: Array,
-    num_samples: int = 1,
-    example_id: Array | None = None,
-    first_sample: Array | int = 0,
-  ) -> Array:
-    """As CGQN's, but only frames of one query agree with themselves."""
-    r = self.encode(params, context, context_mask)
-    latent = self.prior(
-      params, key, r, views, num_samples, example_id, first_sample
-    )
-    return self.render(params, latent, views)
+  def _prior(
+    self, params: Params, keys: Array, r: Array, views: Array
+  ) -> Latent:
+    noise = self._noise(_of_queries(keys, views.shape[1]))
+    r_each = r[None, :, None]
+    z = self._apply('sample_prior', params, r_each, noise, views[None])
+    return Latent(z, r)
 
-  def _inputs(self, key: Array, batch: Batch, shown: Batch) -> tuple[Any, ...]:
-    del batch  # what is not drawn is not seen
-    keys = self._keys(key, shown.target.views, 1, shown.example_id)[0]
-    return shown, self._noise(keys)
+  def _inputs(
+    self, key: Array, batch: Batch, shown: Batch | None = None
+  ) -> tuple[Any, ...]:
+    """Renders the targets of `shown`; by default all of the batch's."""
+    shown = batch if shown is None else shown  # what is not drawn is not seen
+    scenes, queries = shown.target_mask.shape
+    keys = sample_keys(key, scenes, shown.example_id)
+    return shown, self._noise(_of_queries(keys, queries)[0])
 
-  def _keys(
-    self,
-    key: Array,
-    views: Array,
-    num_samples: int,
-    example_id: Array | None,
-    first_sample: Array | int = 0,
-  ) -> Array:
-    """A key for each sample, example and place among the queries, [S, B, T]."""
-    batch, queries = views.shape[:2]
-    if example_id is None:
-      example_id = jnp.arange(batch)
-    keys = sample_keys(key, example_id, num_samples, first_sample)
 
-    def fold(key_: Array) -> Array:
-      return jax.vmap(lambda i: jax.random.fold_in(key_, i))(
-        jnp.arange(queries)
-      )
+def _of_queries(keys: Array, queries: int) -> Array:
+  """Keys [S, B] -> a key for each place among the queries, [S, B, T]."""
 
-    return jax.vmap(fold)(keys.ravel()).reshape(keys.shape + (queries,))
+  def fold(key: Array) -> Array:
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(queries))
+
+  return jax.vmap(fold)(keys.ravel()).reshape(keys.shape + (queries,))

@@ -4,14 +4,21 @@ A convolution whose stride equals its kernel is a reshape and a matrix product,
 and what does not change over the steps of a scan is convolved only once.
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cgqn_jax.models.convolutions import apply, convolve, operator
+from cgqn_jax.models.convolutions import apply, convolve, operator, taps
 from cgqn_jax.types import Array
 
 KERNEL_INIT = nn.initializers.lecun_normal()
+
+# Scans a step of a module whose weights are the same in all steps.
+scan = functools.partial(
+  nn.scan, variable_broadcast='params', split_rngs={'params': False}
+)
 
 
 def add_bias(x: Array, bias: Array) -> Array:
@@ -50,7 +57,7 @@ class RecurrentConv(nn.Module):
     self.bias = self.param('bias', nn.initializers.zeros_init(), shape[-1:])
 
   def operator(self, height: int, width: int, maps: int) -> Array:
-    """What `__call__` wants, see `operator`."""
+    """Makes what `__call__` takes, see `convolutions.operator`."""
     return operator(self.kernel, height, width, maps, self.cpu)
 
   def __call__(self, x: Array, operator: Array) -> Array:
@@ -68,10 +75,7 @@ class PatchConv(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    s, (height, width, channels) = self.stride, x.shape[-3:]
-    grid = (height // s, s, width // s, s, channels)
-    patches = jnp.moveaxis(x.reshape(x.shape[:-3] + grid), -4, -3)
-    patches = patches.reshape(patches.shape[:-3] + (s * s * channels,))
+    patches = space_to_depth(x, self.stride)
     return nn.Dense(self.features, kernel_init=KERNEL_INIT)(patches)
 
 
@@ -87,16 +91,10 @@ class PatchDeconv(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    s, (height, width, channels) = self.stride, x.shape[-3:]
-    kernel = self.param(
-      'kernel', self.kernel_init, (channels, s * s * self.features)
-    )
+    shape = (x.shape[-1], self.stride**2 * self.features)
+    kernel = self.param('kernel', self.kernel_init, shape)
     bias = self.param('bias', nn.initializers.zeros_init(), (self.features,))
-    patches = (x @ kernel).reshape(x.shape[:-1] + (s, s, self.features))
-    image = jnp.moveaxis(patches, -3, -4).reshape(
-      x.shape[:-3] + (height * s, width * s, self.features)
-    )
-    return add_bias(image, bias)
+    return add_bias(depth_to_space(x @ kernel, self.stride), bias)
 
 
 class ConvLSTM(nn.Module):
@@ -212,7 +210,7 @@ def scale(channels: int, width: float) -> int:
 
 
 class FrameNorm(nn.Module):
-  """Layer norm over H, W and C with a gain and an offset a channel.
+  """Layer norm over H, W and C with a gain and an offset per channel.
 
   Flax's default norms over the channels alone: another layer.
   """
@@ -233,18 +231,7 @@ class StridedConv(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    height, width = x.shape[-3:-1]
-    before = (self.size - 2) // 2
-    pad = (before, self.size - 2 - before)
-    x = jnp.pad(x, ((0, 0),) * (x.ndim - 3) + (pad, pad, (0, 0)))
-    patches = jnp.concatenate(
-      [
-        x[..., i : i + height : 2, j : j + width : 2, :]
-        for i in range(self.size)
-        for j in range(self.size)
-      ],
-      axis=-1,
-    )
+    patches = jnp.concatenate(taps(x, self.size, stride=2), axis=-1)
     return nn.Dense(
       self.features, use_bias=self.use_bias, kernel_init=KERNEL_INIT
     )(patches)
@@ -253,8 +240,8 @@ class StridedConv(nn.Module):
 class TransposedConv(nn.Module):
   """The transpose of a 3x3 `StridedConv`: [..., h, w, I] -> [..., 2 h, 2 w, O].
 
-  Of just that one, padding and all, so a map that went down and up again is
-  not shifted by a pixel.
+  Padding and all, so a map that went down and up again is not shifted by a
+  pixel.
   """
 
   features: int
@@ -268,10 +255,7 @@ class TransposedConv(nn.Module):
     taps = taps.reshape(x.shape[:-1] + (3, 3, self.features))
     # Input cell i reaches the outputs 2 i, 2 i + 1 and 2 i + 2.
     rows = _overlap(taps, cells=-5, offsets=-3)
-    image = _overlap(rows, cells=-4, offsets=-2)
-    height, width = x.shape[-3:-1]
-    image = jnp.swapaxes(image, -4, -3)
-    image = image.reshape(x.shape[:-3] + (2 * height, 2 * width, self.features))
+    image = _interleaved(_overlap(rows, cells=-4, offsets=-2))
     if not self.use_bias:
       return image
     zeros = nn.initializers.zeros_init()
@@ -300,7 +284,11 @@ def space_to_depth(x: Array, s: int) -> Array:
 
 def depth_to_space(x: Array, s: int) -> Array:
   """The inverse: [..., h, w, s s I] -> [..., h s, w s, I]."""
-  height, width, channels = x.shape[-3:]
-  x = x.reshape(x.shape[:-1] + (s, s, channels // (s * s)))
+  return _interleaved(x.reshape(x.shape[:-1] + (s, s, x.shape[-1] // (s * s))))
+
+
+def _interleaved(x: Array) -> Array:
+  """[..., h, w, s, s, I] -> [..., h s, w s, I]."""
+  *lead, height, width, s, _, channels = x.shape
   x = jnp.swapaxes(x, -4, -3)
-  return x.reshape(x.shape[:-5] + (height * s, width * s, channels // (s * s)))
+  return x.reshape((*lead, height * s, width * s, channels))

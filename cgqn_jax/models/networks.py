@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from cgqn_jax.models.conv_draw import ConvDraw
 from cgqn_jax.models.layers import Conv, PatchConv, broadcast_view, view_gains
+from cgqn_jax.models.model import flatten
 from cgqn_jax.models.renderer import Renderer, Sketch
 from cgqn_jax.types import Array, Batch, Normal, Scene, to_unit
 
@@ -44,12 +45,7 @@ class LatentNetworks(nn.Module):
     """Every query of its own latent: [B, T, ...] each -> [B, T, H, W, 3]."""
     lead = views.shape[:2]
     r = jnp.broadcast_to(r, lead + r.shape[2:])
-    z, r, views = jax.tree.map(
-      # Not -1: a part may have no channels.
-      lambda x: x.reshape((lead[0] * lead[1],) + x.shape[2:]),
-      (z, r, views),
-    )
-    frames = self.render_one(z, r, views)
+    frames = self.render_one(*flatten((z, r, views)))
     return frames.reshape(lead + frames.shape[1:])
 
   def render_one(self, z: Any, r: Array, views: Array) -> Array:
@@ -137,7 +133,7 @@ class Networks(LatentNetworks):
     self, r: Array, noise: Array, views: Array | None = None
   ) -> Array:
     """Latents of the prior; shapes as in `infer`."""
-    return self.draw.sample_prior(r, noise, self._seen(views))
+    return self.draw.sample_prior(r, noise, views)
 
   def infer(
     self,
@@ -152,7 +148,7 @@ class Networks(LatentNetworks):
     [..., K, h, w, Z], and so do the queries [..., V], which the nets see only
     with `latent_sees_query`.
     """
-    return self.draw.infer(r, r_target, noise, self._seen(views))
+    return self.draw.infer(r, r_target, noise, views)
 
   def render(self, z: Array, r: Array, views: Array) -> Array:
     """z [B, K, h, w, Z], r, views [B, T, V] -> [B, T, H, W, 3].
@@ -180,10 +176,6 @@ class Networks(LatentNetworks):
       return r
     square = jnp.mean(r**2, axis=(-3, -2, -1), keepdims=True)
     return r * jax.lax.rsqrt(square + 1e-6)  # of no frames at all: 0
-
-  def _seen(self, views: Array | None) -> Array | None:
-    """The queries as the nets of the latent see them, if they do."""
-    return views if self.latent_sees_query else None
 
 
 class Encoder(nn.Module):

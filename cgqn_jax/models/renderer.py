@@ -1,8 +1,8 @@
 """The deterministic renderer M_gamma (paper, section 3.2 and appendix B).
 
 An LSTM that writes on a canvas, given the sampled latent and the viewpoint at
-every step. z's part of the gates is convolved once a scene and shared by all
-its queries; a viewpoint's part is a linear combination of V fixed maps.
+every step. z's part of the gates is convolved once per scene, for all its
+queries; a viewpoint's part is a linear combination of V fixed maps.
 """
 
 import flax.linen as nn
@@ -14,6 +14,7 @@ from cgqn_jax.models.layers import (
   ConvLSTM,
   PatchConv,
   PatchDeconv,
+  scan,
   view_gains,
 )
 from cgqn_jax.types import Array
@@ -87,17 +88,6 @@ class Renderer(nn.Module):
       state = self.lstm(state, self.decode(canvas), static, recurrent)
       return (state, canvas + self.write(state[0])), None
 
-    scan = nn.scan(
-      step,
-      variable_broadcast='params',
-      split_rngs={'params': False},
-      in_axes=(
-        1 if self.z_per_step else nn.broadcast,
-        nn.broadcast,
-        nn.broadcast,
-      ),
-      length=self.steps,
-    )
     if not self.z_per_step:
       z_gates = z_gates[:, 0]
     maps = (batch * targets, height, width)
@@ -106,7 +96,10 @@ class Renderer(nn.Module):
       canvas = jnp.zeros((batch, targets, *size))
     canvas = canvas.reshape((batch * targets, *size))
     carry = (self.lstm.initial_carry(maps), canvas)
-    (_, canvas), _ = scan(self, carry, z_gates, view_gates, recurrent)
+    over_z = 1 if self.z_per_step else nn.broadcast
+    in_axes = (over_z, nn.broadcast, nn.broadcast)
+    steps = scan(step, in_axes=in_axes, length=self.steps)
+    (_, canvas), _ = steps(self, carry, z_gates, view_gates, recurrent)
     frames = self.output(canvas)
     return frames.reshape((batch, targets) + frames.shape[1:])
 

@@ -46,28 +46,21 @@ def schedule(
   steps = jnp.array([b * num_steps for b in boundaries], jnp.float32)
   levels = jnp.array(values, jnp.float32)
 
-  def linear(step: Array) -> Array:
-    return jnp.interp(jnp.asarray(step, jnp.float32), steps, levels)
-
-  def cosine(step: Array) -> Array:
-    place = jnp.interp(
-      jnp.asarray(step, jnp.float32),
-      steps,
-      jnp.arange(len(values), dtype=jnp.float32),
-    )
+  def value(step: Array) -> Array:
+    step = jnp.asarray(step, jnp.float32)
+    if interpolation == 'linear':
+      return jnp.interp(step, steps, levels)
+    if interpolation == 'constant':
+      reached = jnp.sum(step >= steps)
+      return levels[jnp.maximum(reached - 1, 0)]
+    place = jnp.interp(step, steps, jnp.arange(len(values), dtype=jnp.float32))
     before = jnp.floor(place)
     after = jnp.minimum(before + 1, len(values) - 1).astype(jnp.int32)
     share = (1 - jnp.cos(jnp.pi * (place - before))) / 2
     first = levels[before.astype(jnp.int32)]
     return first + share * (levels[after] - first)
 
-  def constant(step: Array) -> Array:
-    reached = jnp.sum(jnp.asarray(step, jnp.float32) >= steps)
-    return levels[jnp.maximum(reached - 1, 0)]
-
-  return {'linear': linear, 'cosine': cosine, 'constant': constant}[
-    interpolation
-  ]
+  return value
 
 
 def scheduled_sampling(num_steps: int, half_life: float) -> optax.Schedule:

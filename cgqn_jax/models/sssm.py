@@ -7,15 +7,20 @@ not asked for need not be decoded. In training z always comes from the
 posterior, which sees the frame's encoding.
 """
 
-from collections.abc import Callable
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from cgqn_jax.models import gaussian
-from cgqn_jax.models.layers import Conv, depth_to_space, scale, space_to_depth
-from cgqn_jax.models.sequential import Noise, Stage, answer, pick
+from cgqn_jax.models.layers import (
+  Conv,
+  depth_to_space,
+  scale,
+  scan,
+  space_to_depth,
+)
+from cgqn_jax.models.model import flatten, repeat
+from cgqn_jax.models.sequential import Noise, Stage, pick
 from cgqn_jax.types import Array, Normal
 
 GRID = 8  # of the state, whatever the frame's size
@@ -171,40 +176,25 @@ class SSSMNetworks(nn.Module):
       s = self.transition(s, z)
       return s, (s, z, q, p)
 
-    scan = _over_frames(step, inputs=2)
+    steps = scan(step, in_axes=1, out_axes=1)
     eps = noise.latent[:, num_context - 1 :]
-    _, (s, z, q, p) = scan(self, s, encoded[:, num_context:], eps)
+    _, (s, z, q, p) = steps(self, s, encoded[:, num_context:], eps)
     return self.decode(s, z), z, q, p
 
-  def sample(
-    self, context: Array, noise: Array, index: Array, horizon: int
-  ) -> Array:
+  def sample(self, context: Array, noise: Array, index: Array) -> Array:
     """Futures [S, B, T, H, W, 3]; only what is asked for is decoded."""
-    samples, (batch, count) = noise.shape[0], context.shape[:2]
+    samples, batch = noise.shape[:2]
     s = self.first_state(self.encode(context))
-    eps = noise[:, :, count - 1 : horizon - 1]
-    eps = eps.reshape((samples * batch,) + eps.shape[2:])
+    eps = flatten(noise[:, :, context.shape[1] - 1 :])
 
     def step(self: 'SSSMNetworks', s: Array, eps: Array):
       z = gaussian.sample(self.prior(s), eps)
       s = self.transition(s, z)
       return s, (s, z)
 
-    scan = _over_frames(step, inputs=1)
-    _, path = scan(self, jnp.tile(s, (samples, 1, 1, 1)), eps)
-    index_ = jnp.tile(index - count, (samples, 1))
-    s, z = jax.tree.map(lambda x: pick(x, index_), path)
+    steps = scan(step, in_axes=1, out_axes=1)
+    _, path = steps(self, repeat(s, samples), eps)
+    index = repeat(index, samples)
+    s, z = jax.tree.map(lambda x: pick(x, index), path)
     frames = self.decode(s, z)
-    frames = frames.reshape((samples, batch) + frames.shape[1:])
-    return answer(context, index, frames)
-
-
-def _over_frames(step: Callable, inputs: int) -> Callable:
-  """Scans `step` over axis 1 of its inputs, weights shared."""
-  return nn.scan(
-    step,
-    variable_broadcast='params',
-    split_rngs={'params': False},
-    in_axes=(1,) * inputs,
-    out_axes=1,
-  )
+    return frames.reshape((samples, batch) + frames.shape[1:])

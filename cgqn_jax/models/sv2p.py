@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from cgqn_jax.models import gaussian
 from cgqn_jax.models.cdna import Predictor, fed_truth, roll_out
 from cgqn_jax.models.layers import Conv, FrameNorm, StridedConv, scale
-from cgqn_jax.models.sequential import Noise, Stage, answer, pick
+from cgqn_jax.models.model import flatten, repeat
+from cgqn_jax.models.sequential import Noise, Stage, pick
 from cgqn_jax.types import Array, Normal
 
 
@@ -88,21 +89,14 @@ class SV2PNetworks(nn.Module):
     )
     return frames[:, num_context - 1 :], z, posterior, prior
 
-  def sample(
-    self, context: Array, noise: Array, index: Array, horizon: int
-  ) -> Array:
+  def sample(self, context: Array, noise: Array, index: Array) -> Array:
     """Futures [S, B, T, H, W, 3]; z reaches already the context's steps."""
-    samples, (batch, count) = noise.shape[0], context.shape[:2]
-    z = noise.reshape((samples * batch,) + noise.shape[2:])
-    frames = roll_out(
-      self.predictor,
-      jnp.tile(context, (samples, 1, 1, 1, 1)),
-      _for_steps(z, horizon - 1),
-      horizon,
-    )
-    frames = pick(frames, jnp.tile(index - count, (samples, 1)))
-    frames = frames.reshape((samples, batch) + frames.shape[1:])
-    return answer(context, index, frames)
+    samples, batch = noise.shape[:2]
+    steps = max(context.shape[1], self.num_frames - 1)
+    z = _for_steps(flatten(noise), steps)
+    frames = roll_out(self.predictor, repeat(context, samples), z)
+    frames = pick(frames, repeat(index, samples))
+    return frames.reshape((samples, batch) + frames.shape[1:])
 
 
 def _for_steps(z: Array, steps: int) -> Array:

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cgqn_jax.evaluation import dice_judge, metrics
+from cgqn_jax.evaluation import dice_judge
+from cgqn_jax.evaluation.subject import Subject
 from cgqn_jax.models import gaussian
 from cgqn_jax.models.build import build
 from cgqn_jax.types import Elbo
@@ -54,32 +55,32 @@ def test_two_digits_by_hand():
   renders = np.full((2, 3, 4, 4, 3), 100, np.uint8)
   renders[1, :, 0, 0, 0] += 51
   variance = 0.01
-  its = dice_judge.oracle(renders, renders[0], variance)
+  found = dice_judge.oracle(renders, renders[0], variance)
 
   def kl(exponent):
     p = 1 / (1 + np.exp(-exponent))
     return np.log(2) + p * np.log(p) + (1 - p) * np.log(1 - p)
 
   half = 0.2**2 / (2 * variance)
-  assert its.kl_1 == pytest.approx(kl(half))
-  assert its.kl_3 == pytest.approx(kl(3 * half))
-  assert its.kl_factored == pytest.approx(3 * kl(half))
+  assert found.kl_1 == pytest.approx(kl(half))
+  assert found.kl_3 == pytest.approx(kl(3 * half))
+  assert found.kl_factored == pytest.approx(3 * kl(half))
   constant = 3 * 48 / 2 * np.log(2 * np.pi * variance)
   joint = np.log((1 + np.exp(-3 * half)) / 2)
   factored = 3 * np.log((1 + np.exp(-half)) / 2)
-  assert its.joint == pytest.approx(joint - constant)
-  assert its.factored == pytest.approx(factored - constant)
-  assert its.gain == pytest.approx(joint - factored)
+  assert found.joint == pytest.approx(joint - constant)
+  assert found.factored == pytest.approx(factored - constant)
+  assert found.gain == pytest.approx(joint - factored)
 
 
 def test_the_likelihood_is_that_of_the_models(renders):
   """With one digit to choose from, joint and factored are its density."""
-  its = dice_judge.oracle(renders[:1], renders[5], 0.3)
+  found = dice_judge.oracle(renders[:1], renders[5], 0.3)
   mean, frames = (jnp.asarray(x / 255, jnp.float32) for x in renders[[0, 5]])
   expected = gaussian.image_log_prob(mean, frames, 0.3).sum()
-  assert its.joint == pytest.approx(float(expected), rel=1e-5)
-  assert its.factored == pytest.approx(its.joint)
-  assert (its.kl_1, its.kl_3) == (pytest.approx(0), pytest.approx(0))
+  assert found.joint == pytest.approx(float(expected), rel=1e-5)
+  assert found.factored == pytest.approx(found.joint)
+  assert (found.kl_1, found.kl_3) == (pytest.approx(0), pytest.approx(0))
 
 
 class Counter:
@@ -92,22 +93,25 @@ class Counter:
     return Elbo(0 * kl - pixel_variance, kl, kl)
 
 
+def subject(model, params=None) -> Subject:
+  protocol = {'pixel_variance': 1.0, 'num_draws': 2}
+  return Subject(model, params, None, None, protocol)
+
+
 def test_kl_1_sees_the_first_target_alone(make_batch):
-  kl = metrics.divergence_of_one(Counter(), None, KEY, make_batch(), 2)
-  assert kl.tolist() == [1, 1, 1]
-  both = metrics.bounds(Counter(), None, KEY, make_batch(), 1.0, 2)
-  assert both.kl.tolist() == [111, 111, 111]
+  of = subject(Counter())
+  assert of.bounds_of_first(KEY, make_batch()).kl.tolist() == [1, 1, 1]
+  assert of.bounds(KEY, make_batch()).kl.tolist() == [111, 111, 111]
 
 
 def divergences(config, make_params, batch) -> np.ndarray:
   """KL of each target alone, then of all: [4, B]."""
   model = build(config)
-  params = make_params(model)
-  rows = []
+  of, rows = subject(model, make_params(model)), []
   for keep in ([1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]):
     some = batch._replace(target_mask=batch.target_mask & np.array(keep, bool))
-    rows.append(metrics.bounds(model, params, KEY, some, 1.0, 2).kl)
-  one = metrics.divergence_of_one(model, params, KEY, batch, 2)
+    rows.append(of.bounds(KEY, some).kl)
+  one = of.bounds_of_first(KEY, batch).kl
   np.testing.assert_allclose(one, rows[0], rtol=1e-5)
   return np.array(rows)
 

@@ -11,36 +11,19 @@ from cgqn_jax.data import batches
 from cgqn_jax.data.sources import open_source
 from cgqn_jax.evaluation import dice as dice_lib
 from cgqn_jax.evaluation import dice_judge
+from cgqn_jax.evaluation.subject import Subject
 from cgqn_jax.models.build import build
 from cgqn_jax.simulators import dice as simulator
-from cgqn_jax.types import Elbo, to_unit
+from cgqn_jax.types import Elbo
 from configs import dice
+from tests.evaluation.predictors import Player
 
 SCENES, SAMPLES, VARIANCE = 3, 12, 0.005
 POSSIBLE_DIGITS = dice_judge.possible_digits  # the tests' own knows them
 
 
-class Painter:
-  """Shows digits, the same in all views or one of its own in each.
-
-  renders: [scenes, D, T, H, W, 3] of the first scenes of the split.
-  """
-
-  def __init__(self, renders: np.ndarray, factored: bool):
-    self._renders, self._step = jnp.asarray(renders), 17 * int(factored)
-
-  def sample(
-    self, params, key, context, mask, views, num_samples, example_id,
-    first_sample=0,
-  ):  # fmt: skip
-    del params, key, context, mask
-    frames = jnp.arange(views.shape[1])
-    samples = first_sample + jnp.arange(num_samples)
-    digits = 7 * samples[:, None] + example_id[None]
-    digits = digits[..., None] + self._step * frames[None, None]
-    scene = example_id[None, :, None]
-    digits = digits % self._renders.shape[1]
-    return to_unit(self._renders[scene, digits, frames[None, None]])
+class Painter(Player):
+  """Shows digits, the same in all views or one of its own in each."""
 
   def init(self, key):
     return None
@@ -100,17 +83,17 @@ def protocol(**changes) -> dict:
   } | changes
 
 
+def evaluate(config, model, params=None, **changes):
+  source = open_source(config, 'test')
+  subject = Subject(model, params, config, source, protocol(**changes))
+  return dice_lib.evaluate(subject)
+
+
 @pytest.fixture
 def metrics(config, renders, rendered_once) -> dict:
   """Of whole triples, in batches of 2: the last one is filled up."""
-  scores, sheet, _ = dice_lib.evaluate(
-    Painter(renders, False),
-    None,
-    config,
-    open_source(config, 'test'),
-    protocol(batch_size=2),
-  )
-  assert sheet.dtype == np.uint8 and sheet.std() > 5
+  scores, sheet, _ = evaluate(config, Painter(renders, 7), batch_size=2)
+  assert sheet.dtype == np.uint8
   assert sheet.shape[0] > SCENES * 5 * 96 and sheet.shape[1] > 8 * 96
   return scores
 
@@ -143,13 +126,7 @@ def test_whole_triples(metrics):
 
 
 def test_views_of_different_digits(config, renders, metrics):
-  factored, *_ = dice_lib.evaluate(
-    Painter(renders, True),
-    None,
-    config,
-    open_source(config, 'test'),
-    protocol(),
-  )
+  factored, *_ = evaluate(config, Painter(renders, 7, apart=17))
   assert factored['agreement'] == factored['class_agreement'] == 0
   assert factored['legible_agreement'] == 0 < factored['legible_thrice']
   assert factored['legible_agreement_blur'] == 0
@@ -159,15 +136,10 @@ def test_views_of_different_digits(config, renders, metrics):
 
 
 def test_batches_change_nothing(config, renders, metrics):
-  other, *_ = dice_lib.evaluate(
-    Painter(renders, False),
-    None,
-    config,
-    open_source(config, 'test'),
-    protocol(),
-  )
-  errors, its = metrics.pop('standard_errors'), other.pop('standard_errors')
-  assert its == pytest.approx(errors, rel=1e-4, abs=1e-6)
+  other, *_ = evaluate(config, Painter(renders, 7))
+  errors = metrics.pop('standard_errors')
+  found = other.pop('standard_errors')
+  assert found == pytest.approx(errors, rel=1e-4, abs=1e-6)
   assert other == pytest.approx(metrics, rel=1e-4, abs=1e-6)
 
 
@@ -190,15 +162,15 @@ def test_nats_are_means_over_the_scenes(metrics):
 
 
 def test_the_oracle_s_share(metrics, batch, renders):
-  its = [
+  oracles = [
     dice_judge.oracle(renders[b], np.asarray(batch.target.frames[b]), VARIANCE)
     for b in range(SCENES)
   ]
-  perfect = np.mean([scene.kl_3 for scene in its])
-  assert 0 < np.mean([scene.kl_1 for scene in its]) < perfect < np.log(100)
+  perfect = np.mean([scene.kl_3 for scene in oracles])
+  assert 0 < np.mean([scene.kl_1 for scene in oracles]) < perfect < np.log(100)
   assert metrics['oracle_kl_3'] == pytest.approx(perfect)
   assert metrics['kl_3_share'] == pytest.approx(6 / perfect)
-  gain = np.mean([scene.joint - scene.factored for scene in its])
+  gain = np.mean([scene.joint - scene.factored for scene in oracles])
   assert metrics['oracle_gain'] == pytest.approx(gain)
   difference = (
     metrics['oracle_negative_factored'] - metrics['oracle_negative_joint']
@@ -238,13 +210,7 @@ def test_models(config, make_params, name):
   config.data.frame_size = 16
   config.model.update(nf_to_hidden=4, nf_enc=5, nf_to_obs=4, nf_dec=4, kernel=3)
   model = build(config)
-  metrics, *_ = dice_lib.evaluate(
-    model,
-    make_params(model),
-    config,
-    open_source(config, 'test'),
-    protocol(num_samples=10),
-  )
+  metrics, *_ = evaluate(config, model, make_params(model), num_samples=10)
   json.dumps(metrics)
   errors = metrics.pop('standard_errors')
   nothing = {name for name, value in metrics.items() if value is None}
@@ -271,13 +237,7 @@ def test_calm_rooms(config, monkeypatch):
   assert renders.shape == (SCENES, 10, 3, 16, 16, 3)
   difference = renders.astype(int) - np.asarray(batch.target.frames)[:, None]
   assert np.mean(difference != 0, axis=(2, 3, 4, 5)).min(1).max() < 1e-2
-  metrics, *_ = dice_lib.evaluate(
-    Painter(renders, False),
-    None,
-    config,
-    open_source(config, 'test'),
-    protocol(),
-  )
+  metrics, *_ = evaluate(config, Painter(renders, 7))
   assert metrics['agreement'] == metrics['legible_agreement'] == 1
   assert metrics['truth_legible'] == 1 and metrics['blur_legible'] == 0
   assert metrics['digits'] == metrics['classes'] == 10
@@ -291,4 +251,4 @@ def test_digits_that_the_judge_does_not_know(config):
   config = config.copy_and_resolve_references()
   config.data.config = 'mnist_train'
   with pytest.raises(ValueError, match="'mnist_train' cannot be judged"):
-    dice_lib.evaluate(None, None, config, None, protocol())
+    dice_lib.evaluate(Subject(None, None, config, None, protocol()))

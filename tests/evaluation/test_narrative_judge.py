@@ -187,27 +187,6 @@ def test_agreement_by_hand():
   assert score(sample[None], futures)['agreement'] == 0.75
 
 
-def test_a_uniform_draw_scores_its_anchors():
-  """30 draws of 6: total variation 0.16, 5.97 modes, in the mean."""
-  futures = toy(6, 1)
-  anchors = narrative_judge.anchors(futures, [])
-  rng = np.random.default_rng(0)
-  each = distances(futures, futures)
-  rows = [
-    narrative_judge.judge(each[rng.integers(0, 6, 30)], futures)
-    for _ in range(2000)
-  ]
-  for name, low, high in [
-    ('total_variation', 0.155, 0.165),
-    ('modes', 5.97, 5.98),
-  ]:
-    values = np.array([row[name] for row in rows])
-    expected = anchors[f'oracle_{name}']
-    assert low < expected < high
-    error = values.std() / np.sqrt(len(values))
-    assert abs(values.mean() - expected) < 4 * error < 0.02
-
-
 def test_only_the_first_30_samples_count_for_the_modes():
   futures = toy(6, 1)
   samples = np.concatenate([futures[:1]] * 30 + [futures])

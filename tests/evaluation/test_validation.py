@@ -21,10 +21,7 @@ def test_best_of_is_that_of_the_tables(make_config, make_params):
   (batch,) = batches.test_batches(
     config, open_source(config, 'validation'), 6, 6
   )
-  nothing = np.zeros((6, 0, *batch.target.frames.shape[1:]), np.uint8)
-  drawn = sampling.draw_samples(
-    model, params, jax.random.key(5), batch, nothing, 3
-  )
+  drawn = sampling.draw_samples(model, params, jax.random.key(5), batch, 3)
   errors = drawn.errors.mean(-1)
   assert notes.keys() == {'best_of_3', 'mean_of_samples'}
   np.testing.assert_allclose(notes['best_of_3'], errors.min(0).mean(), 1e-5)

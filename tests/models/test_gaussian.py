@@ -1,5 +1,6 @@
 """Densities and divergences against SciPy, sampling and hand."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -26,22 +27,6 @@ def test_kl_by_hand():
   np.testing.assert_array_equal(gaussian.kl(q, q), 0)
 
 
-def test_kl_is_the_mean_log_ratio_of_draws():
-  q, p = normals(0), normals(1)
-  noise = np.random.default_rng(2).standard_normal((100_000, 3, 2, 2, 2))
-  draws = gaussian.sample(
-    Normal(q.mean[None], q.log_std[None]), jnp.float32(noise)
-  )
-  ratio = np.asarray(
-    gaussian.log_prob(Normal(q.mean[None], q.log_std[None]), draws)
-    - gaussian.log_prob(Normal(p.mean[None], p.log_std[None]), draws)
-  ).sum((2, 3, 4))
-  exact = np.asarray(gaussian.kl(q, p)).sum((1, 2, 3))
-  error = ratio.std(0) / np.sqrt(len(ratio))
-  assert np.all(exact > 4) and np.all(error < 0.02 * exact)
-  np.testing.assert_array_less(np.abs(ratio.mean(0) - exact), 4 * error)
-
-
 def test_log_prob_is_scipy_s():
   q = normals(3)
   value = np.random.default_rng(4).standard_normal(q.mean.shape)
@@ -54,25 +39,6 @@ def test_sample_shifts_and_scales():
   normal = Normal(jnp.float32([1, -2]), jnp.log(jnp.float32([0.5, 3])))
   actual = gaussian.sample(normal, jnp.float32([2, -1]))
   np.testing.assert_allclose(actual, [2, -5], rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-  ('variance', 'constant'),
-  [
-    (2.0, 15550.6),
-    (0.9, 10644.6),
-    (0.6, 8153.4),
-    (0.5, 7033.2),
-    (0.4, 5662.2),
-    (0.3, 3894.7),
-    (0.2, 1403.5),
-  ],
-)
-def test_constant_of_a_64x64_frame(variance, constant):
-  """The table of nats for D = 64 x 64 x 3."""
-  frames = jnp.full((2, 64, 64, 3), 0.25)
-  actual = gaussian.image_log_prob(frames, frames, variance)
-  np.testing.assert_allclose(actual, [-constant] * 2, atol=0.06)
 
 
 @pytest.mark.parametrize('variance', [2.0, 0.5, 0.02])
@@ -91,3 +57,13 @@ def test_the_head_s_log_variance_is_clipped():
   np.testing.assert_array_equal(normal.mean, [7, -7, 0, 3])
   # Half of a log-variance in [-10, 4] is a log standard deviation.
   np.testing.assert_array_equal(normal.log_std, [-5, -4.5, 1.5, 2])
+
+
+def test_a_log_variance_comes_back_over_its_bound():
+  """The value is clipped, the gradient is not."""
+  low, high = gaussian.LOG_VARIANCE_RANGE
+  rho = np.array([low - 5, 0.5, high + 5], np.float32)
+  normal = gaussian.normal(jnp.zeros(3), jnp.asarray(rho))
+  np.testing.assert_allclose(normal.log_std, [low / 2, 0.25, high / 2])
+  grad = jax.grad(lambda r: jnp.sum(gaussian.normal(r, r).log_std))(rho)
+  np.testing.assert_allclose(grad, 0.5)

@@ -114,9 +114,9 @@ def test_bound_is_the_sum_over_targets(gqn, params, batch):
 
 def test_loss_has_the_metrics_of_cgqn(model, gqn, params, batch):
   value, metrics = jax.jit(gqn.loss)(params, KEY, batch, 3)
+  expected = jax.eval_shape(model.loss, params, KEY, batch, 3)[1]
   shapes = jax.tree.map(np.shape, metrics)
-  its = jax.eval_shape(model.loss, params, KEY, batch, 3)[1]
-  assert shapes == jax.tree.map(np.shape, its)
+  assert shapes == jax.tree.map(np.shape, expected)
   assert value == metrics['loss']
   np.testing.assert_allclose(
     np.sum(metrics['kl_per_step']), metrics['kl'], rtol=1e-5

@@ -190,14 +190,6 @@ def test_embed_views():
   np.testing.assert_allclose(actual, expected, atol=1e-6)
 
 
-def test_broadcast_view():
-  views = draw(0, 2, 3, 4)
-  actual = layers.broadcast_view(views, 5, 6)
-  assert actual.shape == (2, 3, 5, 6, 4)
-  np.testing.assert_array_equal(actual[1, 2, 4, 5], views[1, 2])
-  np.testing.assert_array_equal(actual[0, 1, 0, 3], views[0, 1])
-
-
 def test_encoder_is_four_convolutions():
   """ReLU between them and none after the last."""
   module = networks.Encoder((4, 5, 6, 7))
@@ -236,3 +228,51 @@ def test_encoder_scales_frames_and_lets_the_viewpoint_scale_features():
     rtol=1e-5,
     atol=1e-6,
   )
+
+
+# Layers of CDNA, SV2P and sSSM.
+
+
+@pytest.mark.parametrize('size', [3, 5])
+def test_strided_conv_is_flax_s(size):
+  x, kernel, bias = draw(0, 2, 8, 6, 3), draw(1, size, size, 3, 4), draw(2, 4)
+  own = {'kernel': kernel.reshape(-1, 4), 'bias': bias}
+  actual = layers.StridedConv(4, size).apply({'params': {'Dense_0': own}}, x)
+  theirs = nn.Conv(4, (size, size), (2, 2), 'SAME')
+  expected = theirs.apply({'params': {'kernel': kernel, 'bias': bias}}, x)
+  assert expected.shape == (2, 4, 3, 4)
+  np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+def test_transposed_conv_is_the_transpose():
+  """Of the strided one with the same kernel: <A x, y> = <x, A' y>."""
+  x, y, kernel = draw(0, 2, 8, 6, 3), draw(1, 2, 4, 3, 5), draw(2, 3, 3, 3, 5)
+  down = {'Dense_0': {'kernel': kernel.reshape(-1, 5)}}
+  up = {'Dense_0': {'kernel': np.moveaxis(kernel, 3, 0)[..., :].reshape(5, -1)}}
+  ax = layers.StridedConv(5, 3, use_bias=False).apply({'params': down}, x)
+  ay = layers.TransposedConv(3, use_bias=False).apply({'params': up}, y)
+  assert ay.shape == x.shape
+  np.testing.assert_allclose(np.vdot(ax, y), np.vdot(x, ay), rtol=1e-4)
+  biased = {**up, 'bias': np.array([1, 2, 3], np.float32)}
+  shifted = layers.TransposedConv(3).apply({'params': biased}, y)
+  by = np.asarray(shifted - ay).reshape(-1, 3)
+  np.testing.assert_allclose(by, by * 0 + [[1, 2, 3]], atol=1e-4)
+
+
+def test_frame_norm_is_over_the_whole_frame():
+  x = 3 * np.asarray(draw(0, 2, 4, 5, 6)) + 7
+  params = {'scale': np.asarray(draw(1, 6)), 'bias': np.asarray(draw(2, 6))}
+  actual = layers.FrameNorm().apply({'params': {'LayerNorm_0': params}}, x)
+  mean = x.mean((1, 2, 3), keepdims=True)
+  std = x.std((1, 2, 3), keepdims=True)
+  expected = (x - mean) / std * params['scale'] + params['bias']
+  np.testing.assert_allclose(actual, expected, atol=1e-4)
+
+
+def test_space_and_depth():
+  x = np.arange(2 * 8 * 12 * 3, dtype=np.float32).reshape(2, 8, 12, 3)
+  deep = layers.space_to_depth(x, 4)
+  assert deep.shape == (2, 2, 3, 48)
+  patch = x[1, 4:8, 8:12].reshape(-1)  # of cell (1, 2), row by row
+  np.testing.assert_array_equal(deep[1, 1, 2], patch)
+  np.testing.assert_array_equal(layers.depth_to_space(deep, 4), x)

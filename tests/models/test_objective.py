@@ -123,55 +123,35 @@ def test_padded_targets_and_scenes_count_for_nothing(case):
   np.testing.assert_allclose(with_constant, constant, rtol=1e-4)
 
 
-def test_linear_schedule():
-  """The paper's: 2.0 to 0.5 over 100,000 steps of 400,000."""
-  schedule = schedules.schedule((0, 0.25), (2.0, 0.5), 'linear', 400_000)
-  for step, value in [
-    (0, 2.0), (1, 2 - 1.5e-5), (50_000, 1.25), (99_999, 0.500015),
-    (100_000, 0.5), (399_999, 0.5),
-  ]:  # fmt: skip
-    np.testing.assert_allclose(schedule(step), value, rtol=1e-6)
-  short = schedules.schedule((0, 0.25), (2.0, 0.5), 'linear', 6_000)
-  np.testing.assert_allclose(short(750), 1.25, rtol=1e-6)
-  np.testing.assert_allclose(short(jnp.int32(1_500)), 0.5, rtol=1e-6)
+# The paper's of narratives and of dice; half a wave up and half a wave down.
+LINEAR = ((0, 0.25), (2.0, 0.5), 'linear')
+CONSTANT = ((0, 0.25, 0.375, 0.5), (2.0, 0.2, 0.4, 0.9), 'constant')
+COSINE = ((0, 0.25, 1), (0.0, 1.0, 0.2), 'cosine')
 
 
-def test_constant_schedule():
-  """The dice': each value from its boundary on."""
-  boundaries = (0, 0.25, 0.375, 0.5)
-  values = (2.0, 0.2, 0.4, 0.9)
-  schedule = schedules.schedule(boundaries, values, 'constant', 400_000)
-  for step, value in [
-    (0, 2.0), (99_999, 2.0), (100_000, 0.2), (149_999, 0.2), (150_000, 0.4),
-    (199_999, 0.4), (200_000, 0.9), (400_000, 0.9),
-  ]:  # fmt: skip
-    assert schedule(jnp.int32(step)) == np.float32(value), step
-  double = schedules.schedule(boundaries, values, 'constant', 800_000)
-  assert double(199_999) == 2.0 and double(200_000) == np.float32(0.2)
-
-
-def test_cosine_schedule():
-  """Half a wave up and half a wave down: flat at all three ends."""
-  boundaries, values = (0, 0.25, 1), (0.0, 1.0, 0.2)
-  schedule = schedules.schedule(boundaries, values, 'cosine', 400_000)
-  for step, value in [
-    (0, 0.0), (25_000, 0.1464466), (50_000, 0.5), (100_000, 1.0),
-    (175_000, 1 - 0.8 * 0.1464466), (250_000, 0.6), (400_000, 0.2),
-    (500_000, 0.2),
-  ]:  # fmt: skip
-    actual = schedule(jnp.int32(step))
-    np.testing.assert_allclose(actual, value, rtol=1e-5, atol=1e-7)
-  # A hundredth of the way is a four-thousandth of the height.
-  for step, end, height in [
-    (1_000, 0.0, 1.0), (99_000, 1.0, 1.0), (103_000, 1.0, 0.8),
-    (397_000, 0.2, 0.8),
-  ]:  # fmt: skip
-    moved = abs(schedule(step) - end)
-    np.testing.assert_allclose(moved, 2.467e-4 * height, rtol=2e-3)
-  short = schedules.schedule(boundaries, values, 'cosine', 4_000)
-  np.testing.assert_allclose(short(250), schedule(25_000), rtol=1e-5)
-  alone = schedules.schedule((0,), (0.3,), 'cosine', 4_000)
-  assert alone(0) == alone(4_000) == np.float32(0.3)
+@pytest.mark.parametrize(
+  ('arguments', 'tolerance', 'values'),
+  [
+    (LINEAR, 5e-7, {0: 2.0, 1: 2 - 1.5e-5, 50_000: 1.25, 99_999: 0.500015,
+              100_000: 0.5, 399_999: 0.5}),
+    (CONSTANT, 0, {0: 2.0, 99_999: 2.0, 100_000: 0.2, 149_999: 0.2,
+                   150_000: 0.4, 199_999: 0.4, 200_000: 0.9, 400_000: 0.9}),
+    # Flat at all ends: 1 % of the way is a four-thousandth of the height.
+    (COSINE, 4e-7, {0: 0.0, 1_000: 2.467e-4, 25_000: 0.1464466, 50_000: 0.5,
+              99_000: 1 - 2.467e-4, 100_000: 1.0, 103_000: 1 - 0.8 * 2.467e-4,
+              175_000: 1 - 0.8 * 0.1464466, 250_000: 0.6,
+              397_000: 0.2 + 0.8 * 2.467e-4, 400_000: 0.2, 500_000: 0.2}),
+    (((0,), (0.3,), 'cosine'), 0, {0: 0.3, 4_000: 0.3}),
+  ],
+)  # fmt: skip
+def test_schedules(arguments, tolerance, values):
+  """To the step of 400,000; of a run of another length, at the same share."""
+  schedule = schedules.schedule(*arguments, 400_000)
+  double = schedules.schedule(*arguments, 800_000)
+  for step, value in values.items():
+    actual, expected = schedule(step), np.float32(value)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance)
+    np.testing.assert_array_equal(double(jnp.int32(2 * step)), actual)
 
 
 @pytest.mark.parametrize(

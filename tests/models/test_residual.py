@@ -131,29 +131,6 @@ def test_a_vector_means_codes_and_no_noise_is_out_of_bounds():
   assert np.mean(share > 0.99) > 0.95
 
 
-def test_a_vector_may_be_read_as_numbers(make_config, make_params, make_video):
-  """As the shipped weights of Traveling Salesman do."""
-  config = make_config('networks=residual')
-  config.model.codes = 0
-  model = build(config)
-  params = make_params(model)
-  assert not any(name.startswith('vector_codes') for name in params['latent'])
-  batch = make_video(2, 2, 3)
-  loss, metrics = jax.jit(model.loss)(params, KEY, batch, jnp.int32(3))
-  assert jnp.isfinite(loss) and metrics['kl'] > 0
-
-
-@pytest.mark.parametrize('fine', [0, 3])
-def test_the_renderer_with_and_without_a_finer_stage(make_config, fine):
-  config = make_config('networks=residual')
-  config.model.fine = fine
-  networks = build(config).networks
-  shapes = jax.eval_shape(build(config).init, KEY)['renderer']
-  last = shapes[f'PatchDeconv_{int(fine > 0)}']['kernel'].shape
-  hidden = 4 * networks.width
-  assert last == ((hidden // 4, 12) if fine else (hidden, 48))
-
-
 def test_gradients_reach_the_posterior_at_any_size(model, params, seen):
   """Features grow in training; what reads them sees them normalised."""
   noise = model._noise(jax.random.split(KEY, 3))
@@ -412,26 +389,6 @@ def test_padding_is_never_rendered_for_a_target(model, few):
   backwards = jax.tree.map(lambda x: x[::-1], few)
   other, _ = jax.device_get(choose(keys, backwards))
   np.testing.assert_array_equal(other.target.views[:, ::-1], shown.target.views)
-
-
-def test_the_kl_may_be_charged_in_part(model, params, make_batch):
-  """By the weight of the step; metrics are the bound's at any weight."""
-  batch = make_batch()
-  batch.weight[2] = 0
-  weight = lambda step: jnp.float32(0.25) * step.astype(jnp.float32)  # noqa: E731
-  its = CGQN(model.networks, model.pixel_variance, weight)
-  loss = jax.jit(its.loss)
-  for step in (0, 1, 4):
-    value, metrics = loss(params, KEY, batch, jnp.int32(step))
-    bound = metrics['log_likelihood'] - metrics['kl']
-    np.testing.assert_allclose(metrics['loss'], -bound, rtol=1e-6)
-    assert metrics['kl'] > 1
-    uncharged = (1 - step / 4) * metrics['kl']
-    np.testing.assert_allclose(
-      metrics['loss'] - value, uncharged, rtol=1e-3, atol=1e-6
-    )
-    if step == 4:
-      assert value == metrics['loss']
 
 
 def test_an_update_by_muon(make_config, make_params, make_batch):
