@@ -8,7 +8,7 @@ README = pathlib.Path(__file__).parent / 'README.md'
 
 setup(
   name='cgqn_jax',
-  version='0.1.0',
+  version='0.2.0',
   description=(
     'Consistent generative query networks in JAX: sample any frames of a '
     'scene from any others, in one jump.'
