@@ -4,7 +4,7 @@ r"""Trains a model; the same command resumes it.
   python experiments/train.py --config=configs/narratives.py:preset=small \
       --config.batch_size=8 --workdir=runs/mine
 
-The workdir holds config.json, versions.json, metrics.jsonl (a row a logged
+The workdir holds config.json, versions.json, metrics.jsonl (a row per logged
 step), checkpoints/, images/ and tensorboard/. A dataset that is missing is
 built first. --seeds=0,1,2 trains these seeds together, which takes less time
 than one after the other; each leaves the workdir that it would leave alone. On

@@ -15,7 +15,7 @@ VERSIONS = dict.fromkeys(('python', 'jax', 'flax', 'commit', 'device'), 'none')
 
 
 def dice_metrics(negative_elbo: float, kl_1: float, kl_3: float) -> dict:
-  """Of dice, as far as tables of consistency ask; the oracle gains 8 nats."""
+  """Metrics of dice, as far as tables of consistency ask; the oracle gains 8 nats."""
   return {
     'negative_elbo': negative_elbo, 'kl_1': kl_1, 'kl_3': kl_3, 'kl': kl_3,
     'kl_1_share': kl_1 / 4, 'kl_3_share': kl_3 / 4.5,
@@ -27,7 +27,7 @@ def dice_metrics(negative_elbo: float, kl_1: float, kl_3: float) -> dict:
 
 
 def video_metrics(best: float) -> dict:
-  """Of videos; the last frame, repeated, scores 0.011."""
+  """Metrics of videos; the last frame, repeated, scores 0.011."""
   return {
     'best_of_1': best + 0.002, 'best_of_30': best, 'negative_elbo': -1300.0,
     'kl': 5.0, 'copy_last_frame': 0.011, 'pixel_mean': 0.004,

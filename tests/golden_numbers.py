@@ -89,7 +89,7 @@ def numbers(model: Model, params: Params, config: ConfigDict) -> dict[str, Any]:
 
 
 def norm(params: Params) -> float:
-  """Of all parameters as one vector."""
+  """Takes all parameters as one vector."""
   leaves = jax.tree.leaves(jax.device_get(params))
   return float(np.sqrt(sum(np.sum(np.float64(x) ** 2) for x in leaves)))
 

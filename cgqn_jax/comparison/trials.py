@@ -49,7 +49,7 @@ def runs(
 def _check(config: ConfigDict, tried: Mapping[str, Sequence[str]]) -> None:
   """Raises a ValueError where the choice would not be fair, or possible."""
   if len({len(trials) for trials in tried.values()}) > 1:
-    shown = ', '.join(f'{name} {len(its)}' for name, its in tried.items())
+    shown = ', '.join(f'{name} {len(tries)}' for name, tries in tried.items())
     raise ValueError(
       f'the numbers of trials differ, so the choice would not be fair: {shown}'
     )
@@ -152,7 +152,9 @@ def read(config: ConfigDict, out: pathlib.Path) -> dict[str, Any] | None:
   chosen = read_json(path)
   for name in runs_lib.compared(config):
     trials = chosen['models'].get(name, {'trials': []})['trials']
-    if [its['overrides'] for its in trials] != list(config.models[name].trials):
+    if [trial['overrides'] for trial in trials] != list(
+      config.models[name].trials
+    ):
       raise ValueError(
         f'{path} was not made with these trials of {name}; choose again with '
         '--tune, or take it away'

@@ -299,7 +299,7 @@ def _strip_page(
     loaded: the models.
     indices: of the scenes.
     seed: of the samples.
-    blocks: a scene each; all have the same rows.
+    blocks: one per scene; all have the same rows.
     shown: frames, a column each.
     cut: a gap stands before this column; 0 for none.
   """

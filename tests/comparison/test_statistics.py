@@ -24,7 +24,7 @@ def test_equal_models():
     )
     for seed in range(20)
   ]
-  assert sum(its.low <= 0 <= its.high for its in found) >= 16
+  assert sum(one.low <= 0 <= one.high for one in found) >= 16
 
 
 def test_a_constant_shift_is_found():
@@ -92,7 +92,7 @@ def rows_of(models, seeds=3):
 def test_the_table_of_differences():
   rows, per_scene = rows_of({'cgqn': 0.0, 'gqn': 0.0, 'sv2p': 2.0})
   text, found = tables.difference_table(rows, per_scene)
-  assert [(its['a'], its['b']) for its in found] == [
+  assert [(pair['a'], pair['b']) for pair in found] == [
     ('cgqn', 'gqn'), ('cgqn', 'sv2p'), ('gqn', 'sv2p'),
   ]  # fmt: skip
   assert found[1]['high'] < 0 and found[1]['metric'] == 'best_of_30'

@@ -91,7 +91,7 @@ def evaluate(config, model, params=None, **changes):
 
 @pytest.fixture
 def metrics(config, renders, rendered_once) -> dict:
-  """Of whole triples, in batches of 2: the last one is filled up."""
+  """Scores whole triples, in batches of 2: the last one is filled up."""
   scores, sheet, _ = evaluate(config, Painter(renders, 7), batch_size=2)
   assert sheet.dtype == np.uint8
   assert sheet.shape[0] > SCENES * 5 * 96 and sheet.shape[1] > 8 * 96

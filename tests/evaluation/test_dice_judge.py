@@ -22,7 +22,7 @@ def cameras(room, side):
 @pytest.fixture(scope='module')
 def views() -> np.ndarray:
   rooms = [dice.sample('test', example_id) for example_id in IDS]
-  return np.stack([cameras(*its) for its in zip(rooms, SIDES, strict=True)])
+  return np.stack([cameras(*pair) for pair in zip(rooms, SIDES, strict=True)])
 
 
 @pytest.fixture(scope='module')
@@ -58,23 +58,23 @@ def judge(named: dice_judge.Names) -> dict[str, float]:
 def room(request) -> tuple[dice.Style, dice.Room, int, np.ndarray]:
   """A room of each style and its views by the protocol, with each digit."""
   style = dice.STYLES[request.param]
-  its = dice.sample('validation', 2, style=style)
-  pixels = np.asarray(dice.face_pixels(its, SIZE, SAMPLES))
+  room = dice.sample('validation', 2, style=style)
+  pixels = np.asarray(dice.face_pixels(room, SIZE, SAMPLES))
   views = protocols.PROTOCOLS['hidden_side'].for_tables(
     ConfigDict({'data': {'frame_size': SIZE}}),
-    Example(None, None, its.cameras, 2, pixels),
+    Example(None, None, room.cameras, 2, pixels),
   )
-  its = its._replace(cameras=its.cameras[views.targets])
+  room = room._replace(cameras=room.cameras[views.targets])
   renders = dice_judge.possible_digits(
     'validation',
     [2],
-    its.cameras[None],
+    room.cameras[None],
     [views.hidden_side],
     SIZE,
     SAMPLES,
     style,
   )
-  return style, its, views.hidden_side, renders[0]
+  return style, room, views.hidden_side, renders[0]
 
 
 def test_only_the_digit_of_the_side_changes(renders, views):
@@ -83,8 +83,8 @@ def test_only_the_digit_of_the_side_changes(renders, views):
     room = dice.sample_batch('test', [example_id])
     room = room._replace(cameras=views[b][None])
     truth = np.asarray(dice.render_batch(room, SIZE, SAMPLES).frames[0])
-    its = renders[b, room.digits[0, SIDES[b]]].astype(int)
-    difference = np.abs(its - truth)
+    faces = renders[b, room.digits[0, SIDES[b]]].astype(int)
+    difference = np.abs(faces - truth)
     assert np.mean(difference > 0) < 1e-3 and difference.max() <= 4
     for t in range(3):
       assert len({frame.tobytes() for frame in renders[b, :, t]}) == 100
@@ -93,8 +93,8 @@ def test_only_the_digit_of_the_side_changes(renders, views):
 
 
 def test_the_truth_is_named_without_exception(renders):
-  for its in renders:
-    named = dice_judge.name(its, its)
+  for faces in renders:
+    named = dice_judge.name(faces, faces)
     every = np.repeat(np.arange(100)[:, None], 3, 1)
     np.testing.assert_array_equal(named.digits, every)
     np.testing.assert_allclose(named.errors, 0, atol=1e-12)
@@ -103,8 +103,8 @@ def test_the_truth_is_named_without_exception(renders):
     assert (
       scores['legible_agreement_blur'] == 1 and scores['legibility_error'] == 0
     )
-    noise = np.random.default_rng(0).normal(0, 0.02, its.shape)
-    scores = judge(dice_judge.name(its / 255 + noise, its))
+    noise = np.random.default_rng(0).normal(0, 0.02, faces.shape)
+    scores = judge(dice_judge.name(faces / 255 + noise, faces))
     assert scores['agreement'] > 0.95 and scores['legible_agreement_blur'] > 0.9
     assert 0 < scores['legibility_error'] < 0.1
 
@@ -112,12 +112,12 @@ def test_the_truth_is_named_without_exception(renders):
 def test_triples_drawn_independently_agree_by_chance(renders):
   """1 in 10,000 name the same digit, 1 in 100 the same class."""
   rng = np.random.default_rng(0)
-  its = renders[0]
+  faces = renders[0]
   drawn = rng.integers(0, 100, (600, 3))
-  read = dice_judge.name(its[drawn, np.arange(3)], its)
+  read = dice_judge.name(faces[drawn, np.arange(3)], faces)
   np.testing.assert_array_equal(read.digits, drawn)
   # What each view is called is known now: the rates of many more.
-  called = dice_judge.name(its, its).digits
+  called = dice_judge.name(faces, faces).digits
   count = 600_000
   many = called[rng.integers(0, 100, (count, 3)), np.arange(3)]
   scores = judge(names(many))
@@ -156,33 +156,33 @@ def test_errors_by_hand():
 
 
 def test_errors_elsewhere_hide_nothing(renders):
-  its = renders[1]
-  samples = its[10:20] / 255.0
-  same = np.all(its == its[0], axis=(0, -1))
+  faces = renders[1]
+  samples = faces[10:20] / 255.0
+  same = np.all(faces == faces[0], axis=(0, -1))
   worse = np.where(same[..., None], 1 - samples, samples)
   assert np.mean((worse - samples) ** 2) > 0.01
   for one, other in zip(
-    dice_judge.name(samples, its), dice_judge.name(worse, its), strict=True
+    dice_judge.name(samples, faces), dice_judge.name(worse, faces), strict=True
   ):
     np.testing.assert_array_equal(one, other)
 
 
 def test_a_blur_may_agree_but_is_not_legible(renders):
   """It is the same blur in every view."""
-  for its in renders:
-    blur = np.repeat(its.mean(0, keepdims=True) / 255, 5, 0)
-    scores = judge(dice_judge.name(blur, its))
+  for faces in renders:
+    blur = np.repeat(faces.mean(0, keepdims=True) / 255, 5, 0)
+    scores = judge(dice_judge.name(blur, faces))
     assert scores['legible_agreement_blur'] == 0
     assert scores['digits'] == 1 and 0.1 < scores['legibility_error'] < 0.5
-    black = judge(dice_judge.name(0 * blur, its))
+    black = judge(dice_judge.name(0 * blur, faces))
     assert (
       black['legible_agreement_blur'] == 0 and black['legibility_error'] > 1
     )
 
 
 def test_anchors(renders):
-  its = renders[0]
-  scores = dice_judge.anchors(its[3], its, CLASSES, 100)
+  faces = renders[0]
+  scores = dice_judge.anchors(faces[3], faces, CLASSES, 100)
   assert (
     scores['truth_agreement'] == scores['truth_legible_agreement_blur'] == 1
   )
@@ -191,7 +191,7 @@ def test_anchors(renders):
   assert 0.1 < scores['blur_legibility_error'] < 0.5
   assert scores['oracle_digits'] == pytest.approx(26.03, abs=0.005)
   assert scores['oracle_classes'] == pytest.approx(9.576, abs=0.0005)
-  few = dice_judge.anchors(its[3], its, CLASSES, 1)
+  few = dice_judge.anchors(faces[3], faces, CLASSES, 1)
   assert few['oracle_digits'] == pytest.approx(1)
   assert few['oracle_class_total_variation'] == pytest.approx(0.9)
 
@@ -211,15 +211,15 @@ def test_views_that_disagree_are_no_variety():
 
 def test_true_views_are_legible(renders, room):
   every = [*renders, room[-1]]
-  for its in every:
-    named = dice_judge.name(its, its)
+  for faces in every:
+    named = dice_judge.name(faces, faces)
     assert named.legible.mean() > 0.99
   assert len(room[-1]) == len(room[0].digits)
 
 
 def test_stains_are_not_legible(room):
   """Engraved like a digit: round, upright, flat, or the mean of all digits."""
-  style, its, side, renders = room
+  style, room, side, renders = room
   y, x = np.mgrid[:28, :28] - 13.5
   stains = [
     255 * np.exp(-0.5 * ((x / wide) ** 2 + (y / high) ** 2))
@@ -227,7 +227,7 @@ def test_stains_are_not_legible(room):
   ]
   stains += [255.0 * (x**2 / 36 + y**2 / 64 < 1), dice.digits().mean(0)]
   images = np.concatenate([dice.digits(), np.array(stains).astype(np.uint8)])
-  rooms = dice.stack([its] * len(stains))
+  rooms = dice.stack([room] * len(stains))
   rooms = dice.with_digits(rooms, side, 100 + np.arange(len(stains)))
   frames = dice.render_batch(rooms, SIZE, SAMPLES, images).frames
   named = dice_judge.name(np.asarray(frames), renders)

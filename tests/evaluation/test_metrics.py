@@ -49,10 +49,10 @@ class Painter:
     del context, mask
 
     def draw(sample, example):
-      its = jax.random.fold_in(jax.random.fold_in(key, example), sample)
+      own = jax.random.fold_in(jax.random.fold_in(key, example), sample)
       shape = (views.shape[1], 16, 16, 3)
       # Beyond [0, 1], as a linear renderer's output is.
-      return params * jax.random.uniform(its, shape, minval=-0.5, maxval=1.5)
+      return params * jax.random.uniform(own, shape, minval=-0.5, maxval=1.5)
 
     rows = jax.vmap(draw, (None, 0))
     samples = first_sample + jnp.arange(num_samples)
@@ -246,13 +246,13 @@ def test_the_bounds_enclose_the_evidence(copies):
   expected = stats.norm.logpdf(1.5, 0.3, 1) - 0.5 - 0.3**2 / 2
   means = {}
   for draws in (1, 4, 32):
-    its = metrics.bounds(LINE, None, KEY, copies, 1.0, draws)
-    assert its.elbo.shape == its.importance_weighted.shape == (2000,)
-    np.testing.assert_allclose(its.elbo, its.log_likelihood - its.kl)
-    error = its.elbo.std() / np.sqrt(2000)
-    assert abs(its.elbo.mean() - expected) < 4 * error < 0.15
-    means[draws] = its.importance_weighted.mean()
-    spread = its.importance_weighted.std() / np.sqrt(2000)
+    found = metrics.bounds(LINE, None, KEY, copies, 1.0, draws)
+    assert found.elbo.shape == found.importance_weighted.shape == (2000,)
+    np.testing.assert_allclose(found.elbo, found.log_likelihood - found.kl)
+    error = found.elbo.std() / np.sqrt(2000)
+    assert abs(found.elbo.mean() - expected) < 4 * error < 0.15
+    means[draws] = found.importance_weighted.mean()
+    spread = found.importance_weighted.std() / np.sqrt(2000)
     assert means[draws] < evidence + 4 * spread
   # One draw is the bound itself, more are tighter, many reach the evidence.
   assert abs(means[1] - expected) < 0.1

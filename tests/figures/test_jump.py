@@ -50,7 +50,7 @@ def test_fit_tells_flat_from_growing():
 
 
 def test_the_interval_is_that_of_the_sign_test():
-  """Of 20 the 6th and the 15th, as in its tables; it covers at 95 %."""
+  """Ends at the 6th and the 15th of 20, as in its tables; it covers at 95 %."""
   assert jump.spread(np.arange(20.0, 0.0, -1.0)) == (10.5, (6.0, 15.0))
   assert jump.spread(np.arange(6.0)).interval == (0.0, 5.0)
   assert jump.spread(np.arange(5.0)) == (2.0, None)

@@ -99,7 +99,7 @@ def test_divergence_of_copies(model, gqn, params, batch):
 
 
 def test_bound_is_the_sum_over_targets(gqn, params, batch):
-  """Of the bounds of each target alone; padded targets count for nothing."""
+  """Adds the bounds of each target alone; padded targets count for nothing."""
   elbo = jax.jit(gqn.elbo)
   whole = elbo(params, KEY, batch, 0.5)
   masked = batch._replace(target_mask=batch.target_mask & [True, True, False])

@@ -245,7 +245,7 @@ def test_encodings_are_in_the_scene_s_own_frame(
 
 
 def test_r_is_a_sum_over_the_root_of_the_number(model, params, make_batch):
-  """Of the frames that are there: 0 to 4 of them."""
+  """The frames that are there count, 0 to 4 of them."""
   context = make_batch(5, 4).context
   mask = np.arange(4) < np.arange(5)[:, None]
 

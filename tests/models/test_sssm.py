@@ -67,7 +67,7 @@ def sample(model, params, batch):
 
 @pytest.fixture(scope='module')
 def gradient(model):
-  """Of the KL, summed over steps, and the KL of each step."""
+  """The KL, summed over steps, and the KL of each step."""
 
   def kl(params, batch):
     metrics = model.loss(params, KEY, batch, jnp.int32(0))[1]

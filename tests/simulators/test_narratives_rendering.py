@@ -30,7 +30,7 @@ def still(kind, place, radius=0.1, color=11, order=None) -> narratives.Story:
 
 
 def inside(kind: int, radius: float, x: np.ndarray, y: np.ndarray):
-  """Whether points lie in a shape at the origin, from its corners."""
+  """Tells which points lie in a shape at the origin, from its corners."""
   if kind == stories_lib.CIRCLE:
     return x * x + y * y <= radius * radius
   sides, first = {1: (4, -45), 2: (3, -90), 3: (5, -90)}[kind]

@@ -3,7 +3,7 @@
 Nothing of the paper; what must hold before a comparison of models is worth its
 time. By `make test-slow`: one after the other, two and a half hours of one core
 of an AMD EPYC. Where the environment names a folder in CGQN_JAX_RESULTS, each
-test adds what it measured to <folder>/trained.jsonl, a row a test, before it
+test adds what it measured to <folder>/trained.jsonl, a row per test, before it
 judges it.
 """
 
