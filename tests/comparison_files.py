@@ -15,7 +15,7 @@ VERSIONS = dict.fromkeys(('python', 'jax', 'flax', 'commit', 'device'), 'none')
 
 
 def dice_metrics(negative_elbo: float, kl_1: float, kl_3: float) -> dict:
-  """Metrics of dice, as far as tables of consistency ask; the oracle gains 8 nats."""
+  """What tables of consistency ask of dice; the oracle gains 8 nats."""
   return {
     'negative_elbo': negative_elbo, 'kl_1': kl_1, 'kl_3': kl_3, 'kl': kl_3,
     'kl_1_share': kl_1 / 4, 'kl_3_share': kl_3 / 4.5,

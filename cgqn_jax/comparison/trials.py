@@ -152,9 +152,8 @@ def read(config: ConfigDict, out: pathlib.Path) -> dict[str, Any] | None:
   chosen = read_json(path)
   for name in runs_lib.compared(config):
     trials = chosen['models'].get(name, {'trials': []})['trials']
-    if [trial['overrides'] for trial in trials] != list(
-      config.models[name].trials
-    ):
+    tried = tuple(trial['overrides'] for trial in trials)
+    if tried != tuple(config.models[name].trials):
       raise ValueError(
         f'{path} was not made with these trials of {name}; choose again with '
         '--tune, or take it away'

@@ -219,7 +219,7 @@ def test_true_views_are_legible(renders, room):
 
 def test_stains_are_not_legible(room):
   """Engraved like a digit: round, upright, flat, or the mean of all digits."""
-  style, room, side, renders = room
+  style, shown, side, renders = room
   y, x = np.mgrid[:28, :28] - 13.5
   stains = [
     255 * np.exp(-0.5 * ((x / wide) ** 2 + (y / high) ** 2))
@@ -227,7 +227,7 @@ def test_stains_are_not_legible(room):
   ]
   stains += [255.0 * (x**2 / 36 + y**2 / 64 < 1), dice.digits().mean(0)]
   images = np.concatenate([dice.digits(), np.array(stains).astype(np.uint8)])
-  rooms = dice.stack([room] * len(stains))
+  rooms = dice.stack([shown] * len(stains))
   rooms = dice.with_digits(rooms, side, 100 + np.arange(len(stains)))
   frames = dice.render_batch(rooms, SIZE, SAMPLES, images).frames
   named = dice_judge.name(np.asarray(frames), renders)

@@ -62,7 +62,7 @@ def true_scenes(config) -> np.ndarray:
 
 @pytest.fixture(scope='module')
 def metrics(config, futures) -> dict:
-  """Scores the perfect predictor, in batches of 2: the last one is filled up."""
+  """Scores the perfect predictor by 2 scenes: the last batch is filled up."""
   scores, sheet, _ = evaluate(config, Oracle(futures), 2)
   assert sheet.dtype == np.uint8
   return scores

@@ -245,7 +245,7 @@ def test_strided_conv_is_flax_s(size):
 
 
 def test_transposed_conv_is_the_transpose():
-  """The adjoint of the strided one with the same kernel: <A x, y> = <x, A' y>."""
+  """The adjoint of the strided one, same kernel: <A x, y> = <x, A' y>."""
   x, y, kernel = draw(0, 2, 8, 6, 3), draw(1, 2, 4, 3, 5), draw(2, 3, 3, 3, 5)
   down = {'Dense_0': {'kernel': kernel.reshape(-1, 5)}}
   up = {'Dense_0': {'kernel': np.moveaxis(kernel, 3, 0)[..., :].reshape(5, -1)}}

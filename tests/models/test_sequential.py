@@ -190,7 +190,7 @@ def test_truth_is_fed_as_the_stage_says(model, params, batch):
 
 
 def test_other_contexts_are_refused(model, params, batch):
-  """Hold for a call on arrays; where views are traced, they cannot be looked at."""
+  """Only of arrays: where views are traced, they cannot be looked at."""
   views = batch.context.views[:, ::-1]
   with pytest.raises(ValueError, match='frames 2, 1, 0; .*use cgqn or gqn'):
     model.sample(
