@@ -64,6 +64,7 @@ def base(dataset: str, preset: str, model: str) -> ConfigDict:
   config.seed = 0
   config.dataset = dataset
   config.preset = preset
+  config.init_from = ''  # a workdir, or the name of shipped weights
   config.num_steps = 400_000  # choice: the text says three days
   config.batch_size = 32  # choice: global, over all devices
   config.ema_decay = 0.0  # off
@@ -133,6 +134,8 @@ def upgraded(fields: dict[str, Any]) -> dict[str, Any]:
       fields[name] = _in_shares(fields[name])
   if 'optimizer' in fields:
     fields['optimizer'] = {'name': 'adam'} | fields['optimizer']
+  if 'dataset' in fields:
+    fields = {'init_from': ''} | fields
   if 'model' not in fields:
     return fields
   model = dict(fields['model'])

@@ -167,10 +167,14 @@ def restore_params(
   They are the averaged ones where the run kept them.
   """
   step = resolve(folder, step)
+  return _like(template, read_params(folder, step), folder / str(step))
+
+
+def read_params(folder: pathlib.Path, step: int) -> dict[str, Any]:
+  """Returns the averaged parameters, or the last, whatever their model."""
   saved = _read(folder, step)
   averaged = bool(jax.tree.leaves(saved['ema_params']))
-  params = saved['ema_params' if averaged else 'params']
-  return _like(template, params, folder / str(step))
+  return saved['ema_params' if averaged else 'params']
 
 
 def _read(folder: pathlib.Path, step: int) -> dict[str, Any]:

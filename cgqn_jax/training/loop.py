@@ -26,10 +26,10 @@ from cgqn_jax.evaluation.validation import Validation
 from cgqn_jax.models.build import Model, build
 from cgqn_jax.training import checkpoints
 from cgqn_jax.training import update as update_lib
+from cgqn_jax.training import workdir as workdir_lib
 from cgqn_jax.training.checkpoints import Checkpoints
 from cgqn_jax.training.metrics_log import Log, Progress
 from cgqn_jax.training.update import TrainState
-from cgqn_jax.training.workdir import open_workdir
 from cgqn_jax.types import Batch
 
 
@@ -98,13 +98,18 @@ class Run(contextlib.ExitStack):
     self._first = jax.process_index() == 0
     self.config = ConfigDict(config)
     self.config.seed = seed
-    self.folder = open_workdir(workdir, self.config, write=self._first)
+    self.folder = workdir_lib.open_workdir(
+      workdir, self.config, write=self._first
+    )
     self.saved = set(checkpoints.saved_steps(self.folder / 'checkpoints'))
 
   def state(self, model: Model, step: int) -> TrainState:
     """The state after `step` updates: a new one, or as it was saved."""
     if not step:
-      return update_lib.create_state(model, self.config)
+      state = update_lib.create_state(model, self.config)
+      if self.config.init_from:
+        state = workdir_lib.begin_from(self.config.init_from, state)
+      return state
     like = jax.eval_shape(lambda: update_lib.create_state(model, self.config))
     return checkpoints.restore(self.folder / 'checkpoints', like, step)
 

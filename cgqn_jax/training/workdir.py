@@ -1,7 +1,7 @@
 """The folder of one run: its config and the versions that ran it.
 
-A run is named by its folder, so that the same command
-resumes it and another config never mixes with it.
+A run is named by its folder, so that the same command resumes it and another
+config never mixes with it.
 """
 
 from collections.abc import Mapping
@@ -16,6 +16,7 @@ from typing import Any
 
 from flax import traverse_util
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from cgqn_jax.config import upgraded
@@ -23,7 +24,8 @@ from cgqn_jax.files import read_json, write_json
 from cgqn_jax.models.build import Model, build
 from cgqn_jax.training import checkpoints
 from cgqn_jax.training.checkpoints import Step
-from cgqn_jax.types import Params
+from cgqn_jax.training.update import TrainState
+from cgqn_jax.types import Array, Params
 
 # Fields that change how a run is watched or where its data lies, not what it
 # computes: a resumed run may bring other values.
@@ -124,6 +126,43 @@ def restore(
   template = jax.eval_shape(model.init, jax.random.key(0))
   folder = find(workdir) / 'checkpoints'
   return checkpoints.restore_params(folder, template, step)
+
+
+def begin_from(workdir: str | pathlib.Path, state: TrainState) -> TrainState:
+  """Gives a fresh state the parameters of another training, by their names.
+
+  Those that it lacks, or that have another shape there, stay fresh; both are
+  said in a line. The averaged ones are taken where that run kept them.
+
+  Raises:
+    ValueError: when the folder holds no checkpoint, or none of the parameters.
+  """
+  folder = find(workdir) / 'checkpoints'
+  step = checkpoints.resolve(folder, 'best')
+  there = checkpoints.by_name(checkpoints.read_params(folder, step))
+  fresh = []
+
+  def taken(path: Any, own: Array) -> Array:
+    name = checkpoints.leaf_name(path)
+    if name in there and there[name].shape == own.shape:
+      return jnp.asarray(there[name], own.dtype)
+    fresh.append(name)
+    return own
+
+  params = jax.tree_util.tree_map_with_path(taken, state.params)
+  count = len(jax.tree.leaves(params))
+  if len(fresh) == count:
+    raise ValueError(
+      f'init_from is {workdir}, and none of its parameters fits this model; '
+      'name a training of the same model, networks and sizes'
+    )
+  new = f'; new are {", ".join(fresh)}' if fresh else ''
+  print(
+    f'parameters of {workdir}, update {step:,}: {count - len(fresh)} of '
+    f'{count} taken{new}'
+  )
+  averaged = state.ema_params and jax.tree.map(jnp.copy, params)
+  return state._replace(params=params, ema_params=averaged)
 
 
 def checkpoint_step(workdir: str | pathlib.Path, step: Step = 'best') -> int:

@@ -12,7 +12,13 @@ import jax
 import numpy as np
 import pytest
 
-from cgqn_jax.training.workdir import checkpoint_step, load, read_workdir
+from cgqn_jax.training.update import create_state
+from cgqn_jax.training.workdir import (
+  begin_from,
+  checkpoint_step,
+  load,
+  read_workdir,
+)
 from tests.experiments.trained_files import restore, rows
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -125,6 +131,25 @@ def test_what_is_exported_is_loaded_as_the_run(finished, programs, tmp_path):
   assert read_workdir(out) == read_workdir(finished)
   versions = [folder / 'versions.json' for folder in (finished, out)]
   assert versions[0].read_text() == versions[1].read_text()
+
+
+def test_a_run_begins_from_the_parameters_of_another(finished, capsys):
+  model, params, config = load(finished, 'best')
+  state = create_state(model, config)
+  begun = begin_from(finished, state)
+  chex.assert_trees_all_equal(begun.params, begun.ema_params, params)
+  chex.assert_trees_all_equal(begun.opt_state, state.opt_state)
+  assert begun.step == 0 and ' taken\n' in capsys.readouterr().out
+  # A kernel of another shape stays fresh, and is named.
+  renderer = state.params['renderer']
+  name = sorted(renderer)[0]
+  smaller = {name: jax.tree.map(lambda x: x[..., :1], renderer[name])}
+  other = state._replace(params={'renderer': renderer | smaller})
+  found = begin_from(finished, other).params['renderer'][name]
+  chex.assert_trees_all_equal(found, smaller[name])
+  assert f'new are renderer/{name}' in capsys.readouterr().out
+  with pytest.raises(ValueError, match='none of its parameters fits'):
+    begin_from(finished, state._replace(params={'w': np.zeros(3)}))
 
 
 def test_mistakes_cost_one_line_and_nothing_else(
