@@ -88,6 +88,7 @@ def test_configs_of_old_runs_are_brought_up_to_date(path):
   assert json.dumps(old) == before
   assert upgraded(new) == new
   assert new['optimizer'].pop('name') == 'adam'
+  assert new.pop('init_from') == ''
   if old['model']['name'] in ('cgqn', 'gqn'):
     assert new['model'].pop('networks') == 'draw'
     old['model'].pop('view_frequencies', None)
