@@ -32,6 +32,8 @@ demo: $(VENV)/installed
 	@echo '== 2/4 Training on the CPU: about 10 minutes; the same command resumes'
 	$(BIN)/python experiments/train.py --config=$(CONFIG) \
 	  --config.num_steps=4000 --config.kl_weight.boundaries=0,0.35,0.7 \
+	  --config.learning_rate.boundaries=0,0.005,1,1,1 \
+	  --config.pixel_variance.boundaries=0,0.45,0.75,1,1 \
 	  --workdir=$(DEMO)
 	@echo '== 3/4 Evaluation on the test split: about 2 minutes'
 	$(BIN)/python experiments/evaluate.py --workdir=$(DEMO) --step=latest \
