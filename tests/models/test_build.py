@@ -120,6 +120,7 @@ def test_shipped_weights_are_found_by_name(tmp_path, monkeypatch):
   # A folder of that name in the current one goes first.
   monkeypatch.chdir(tmp_path)
   (tmp_path / name).mkdir()
+  (tmp_path / name / 'config.json').write_text('{}')
   assert find(name).resolve() == tmp_path / name
   with pytest.raises(ValueError, match='weights are .*traveling_salesman'):
     find('nowhere')
