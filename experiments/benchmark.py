@@ -8,7 +8,6 @@ of one process that does nothing else: run it on an idle machine. With
 --data=synthetic no dataset is needed and the waiting for data is not measured.
 """
 
-import json
 import pathlib
 from typing import Any
 
@@ -18,6 +17,7 @@ from ml_collections import ConfigDict, config_flags
 
 from cgqn_jax import cli
 from cgqn_jax.benchmark.update import FUTURES, measure
+from cgqn_jax.files import append_jsonl
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'With its arguments: configs/narratives.py:preset=...'
@@ -63,10 +63,9 @@ def table(row: dict[str, Any]) -> str:
 
 
 def append(path: str, row: dict[str, Any]) -> None:
-  """One more line of JSON; the folder is made if need be."""
+  """Adds the row to a file; the folder is made if need be."""
   pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-  with open(path, 'a', encoding='utf-8') as file:
-    file.write(json.dumps(row) + '\n')
+  append_jsonl(pathlib.Path(path), row)
 
 
 def set_frames(

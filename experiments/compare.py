@@ -45,6 +45,7 @@ from cgqn_jax.comparison.runs import Run
 from cgqn_jax.data import sources
 from cgqn_jax.files import replace_text, write_json
 from cgqn_jax.training import loop
+from cgqn_jax.training.checkpoints import saved_steps
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Experiment: configs/dice_comparison.py:preset=...'
@@ -94,7 +95,7 @@ def execute(config: ConfigDict, run: Run, out: pathlib.Path) -> None:
   except FloatingPointError:
     runs_lib.record_divergence(config, run, out)
     raise
-  step = max(runs_lib.checkpoint_steps(workdir), default=0)
+  step = max(saved_steps(workdir / 'checkpoints'), default=0)
   if step < run.num_steps:
     raise cli.Stopped(f'{run.name} at update {step:,} of {run.num_steps:,}')
   scores.evaluate_run(workdir, runs_lib.asked(config, run))

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from cgqn_jax.files import read_json, write_json
+from cgqn_jax.training.checkpoints import saved_steps
 
 # Of a workdir: the scores on test and on validation scenes, the curve over
 # training, the score of a trial, and the note that the loss was not finite.
@@ -165,12 +166,6 @@ def evaluated(workdir: pathlib.Path) -> dict[str, Any]:
   return {name: read_json(workdir / name)['protocol'] for name in names}
 
 
-def checkpoint_steps(workdir: pathlib.Path) -> list[int]:
-  """The complete checkpoints of a run; a name without a number is none."""
-  names = [path.name for path in (workdir / 'checkpoints').glob('*')]
-  return sorted(int(name) for name in names if name.isdigit())
-
-
 def state(config: ConfigDict, run: Run, out: pathlib.Path) -> str:
   """How far a run is, in words, from its folder alone.
 
@@ -180,7 +175,8 @@ def state(config: ConfigDict, run: Run, out: pathlib.Path) -> str:
   workdir = out / run.name
   if not workdir.is_dir():
     return 'not started'
-  now, step = asked(config, run), max(checkpoint_steps(workdir), default=0)
+  now = asked(config, run)
+  step = max(saved_steps(workdir / 'checkpoints'), default=0)
   if step < run.num_steps:
     lost = workdir / DIVERGED
     if lost.exists() and read_json(lost)['asked']['flags'] == now['flags']:

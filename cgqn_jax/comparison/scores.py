@@ -24,6 +24,7 @@ from cgqn_jax.evaluation import tasks
 from cgqn_jax.evaluation.subject import Subject
 from cgqn_jax.files import read_json, write_json
 from cgqn_jax.models.build import Model, build, counted
+from cgqn_jax.training.checkpoints import saved_steps
 from cgqn_jax.training.metrics_log import read_metrics
 from cgqn_jax.training.workdir import (
   checkpoint_step,
@@ -98,7 +99,7 @@ def write_curve(
   Those between the points, saved when a machine was taken away, are passed
   over.
   """
-  steps = runs.checkpoint_steps(workdir)
+  steps = saved_steps(workdir / 'checkpoints')
   last = steps[-1]
   every = math.ceil(last / asked['curve']['points'])
   steps = [step for step in steps if step % every == 0 or step == last]
