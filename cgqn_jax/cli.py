@@ -61,13 +61,6 @@ def _run(program: Callable[[], None], argv: Sequence[str]) -> None:
     program()
   except ValueError as error:
     sys.exit(f'error: {error}')
-  except RuntimeError as error:
-    # What JAX says where JAX_PLATFORMS asks for a device that is not there.
-    if 'backend' not in str(error).lower():
-      raise
-    reason = ' '.join(str(error).split())
-    platforms = os.environ.get('JAX_PLATFORMS')
-    sys.exit(f'error: JAX_PLATFORMS is {platforms!r}: {reason}')
   except FloatingPointError as error:
     print(f'error: {error}', file=sys.stderr)
     sys.exit(DIVERGED)

@@ -289,13 +289,22 @@ def check_fields(fields: Mapping[str, Any]) -> None:
       'jump.py take; give that of one run, as configs/narratives.py'
     )
   table = rows(given)
-  own = _family(given) not in MODELS
+  family = _family(given)
+  # What says which fields there are comes first.
+  for name in ('model.name', 'model.networks', 'data.protocol'):
+    if name in table and name in given:
+      check_value(name, given[name], table[name])
   for name in given:
     # Fields that another model or protocol has do no harm, but the networks
     # take none but theirs.
-    known = table if name.startswith('model.') else table | _everywhere()
-    if name not in known and not (own and name.startswith('model.')):
-      raise ValueError(unknown(name, given[name], known))
+    if not name.startswith('model.'):
+      known, where = table | _everywhere(), ''
+    elif family in MODELS:
+      known, where = table, f' of {family} networks'
+    else:
+      continue
+    if name not in known:
+      raise ValueError(unknown(name, given[name], known, where))
   _check_rows(given, table)
   for name in table:
     stem, _, last = name.rpartition('.')
@@ -358,10 +367,11 @@ def filled(fields: Mapping[str, Any]) -> dict[str, Any]:
     group, _, last = name.rpartition('.')
     if name in given or row.absent is REQUIRED:
       continue
+    # What stands there wrongly stays, for `check_fields` to name.
     if not group:
-      result[name] = row.absent
+      result = {name: row.absent} | result
     elif isinstance(result.get(group), Mapping):
-      result[group] = {**result[group], last: row.absent}
+      result[group] = {last: row.absent} | dict(result[group])
   return result
 
 
@@ -369,19 +379,21 @@ def flatten(fields: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
   """Nested dicts -> their leaves by dotted names."""
   flat: dict[str, Any] = {}
   for key, value in fields.items():
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and value:
       flat |= flatten(value, f'{prefix}{key}.')
     else:
       flat[f'{prefix}{key}'] = value
   return flat
 
 
-def unknown(name: str, value: Any, known: Mapping[str, Any]) -> str:
+def unknown(
+  name: str, value: Any, known: Mapping[str, Any], where: str = ''
+) -> str:
   """The line about a field that is not in the table."""
   if any(field.startswith(f'{name}.') for field in known):
     return f'{name} is {shown(value)}; it must be fields, as {name}.<field>'
   spelt = name if name.isprintable() else repr(name)
-  return f'there is no field {spelt}{nearest(name, known)}'
+  return f'there is no field {spelt}{where}{nearest(name, known)}'
 
 
 def nearest(name: str, known: Mapping[str, Any]) -> str:

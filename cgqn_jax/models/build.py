@@ -34,16 +34,29 @@ def build(config: ConfigDict) -> Model:
       read, or JAX set to 64 bits.
   """
   fields_lib.check(config)
-  if jax.config.jax_enable_x64:
-    raise ValueError(
-      'JAX_ENABLE_X64 is on, and cgqn_jax computes in 32 bits; unset it'
-    )
+  _check_jax()
   name = config.model.name
   if name not in BUILDERS:
     raise ValueError(
       f'model.name is {name!r}; it must be one of {", ".join(BUILDERS)}'
     )
   return BUILDERS[name](config)
+
+
+def _check_jax() -> None:
+  """ValueError where JAX is set to what there is not, or to 64 bits."""
+  if jax.config.jax_enable_x64:
+    raise ValueError(
+      'JAX_ENABLE_X64 is on, and cgqn_jax computes in 32 bits; unset it'
+    )
+  try:
+    jax.devices()
+  except (RuntimeError, AssertionError) as error:  # by JAX's version
+    reason = ' '.join(str(error).split())
+    raise ValueError(
+      f'JAX_PLATFORMS is {jax.config.jax_platforms!r}, and JAX finds no such '
+      f'device; unset it, or install JAX for it {reason}'.rstrip()
+    ) from error
 
 
 def _fields(config: ConfigDict, **more: Any) -> dict[str, Any]:

@@ -128,10 +128,10 @@ def test_many(programs, tiny, tmp_path):
 @pytest.mark.parametrize(
   ('switch', 'message'),
   [
-    ({'JAX_PLATFORMS': 'cuda'}, "JAX_PLATFORMS is 'cuda': "),
+    ({'JAX_PLATFORMS': 'cuda'}, "JAX_PLATFORMS is 'cuda', and"),
     pytest.param(
       {'JAX_PLATFORMS': 'nonsense'},
-      "JAX_PLATFORMS is 'nonsense': ",
+      "JAX_PLATFORMS is 'nonsense', and",
       marks=pytest.mark.slow,
     ),
     pytest.param(
