@@ -309,7 +309,6 @@ def test_sizes(make_config, make_params, arg, frame_size, view_size, fields):
   [
     ({'data.frame_size': 20}, 'data.frame_size is 20; .* multiples of 8'),
     ({'data.frame_size': 4}, 'data.frame_size is 4; .* multiples of 8'),
-    ({'data.frame_size': 0}, 'data.frame_size is 0; .* multiples of 8'),
     ({'model.representation': 7}, 'model.representation is 7; .* even'),
     ({'data.view_size': 3}, 'model.rotated is on and data.view_size is 3'),
     ({'num_rendered': 9}, 'num_rendered is 9; .* to 8, which is data.num_'),
