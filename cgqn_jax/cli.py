@@ -5,11 +5,17 @@ training that diverged is one line and an exit code of its own.
 """
 
 from collections.abc import Callable, Sequence
+import os
+import re
+import runpy
 import subprocess
 import sys
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
+
+from cgqn_jax import fields
 
 DIVERGED = 3  # exit code of a training whose loss was not finite any more
 
@@ -89,16 +95,73 @@ def _parse(argv: Sequence[str]) -> Sequence[str]:
 
 
 def _read(values: flags.FlagValues, argv: Sequence[str]) -> Sequence[str]:
+  known = _check_config(argv) if 'config' in values else {}
   try:
-    rest = values(argv)
-    if 'config' in values:
-      # A config file that is not there shows when a field is read.
-      getattr(values.config, 'to_dict', None)
-  except AttributeError as error:
-    name = str(error).strip('"\'')
-    raise ValueError(f'the config has no field {name!r}') from error
-  except (flags.Error, OSError) as error:
-    # A config file's own error comes with its traceback.
-    lines = [line.strip() for line in str(error).splitlines()]
-    raise ValueError([line for line in lines if line][-1]) from error
-  return rest
+    return values(argv)
+  except flags.UnrecognizedFlagError as error:
+    names = dict.fromkeys([*values, *(f'config.{name}' for name in known)])
+    near = fields.nearest(error.flagname, names)
+    raise ValueError(f'there is no flag --{error.flagname}{near}') from error
+  except flags.Error as error:
+    given = re.match(r'flag --config\.([\w.]+)=(.*?): ', str(error), re.S)
+    if given and (allowed := fields.allowed(given[1])):
+      text = fields.shown(given[2])
+      line = f'{given[1]} is {text}; it must be {allowed}'
+    else:
+      line = ' '.join(str(error).split())
+    raise ValueError(line) from error
+
+
+def _check_config(argv: Sequence[str]) -> dict[str, Any]:
+  """The fields of the config that --config names; {} where it is not given.
+
+  Raises:
+    ValueError: where the file makes no config, or --config.<field> names a
+      field that it has not: what ml_collections would say of it is no help.
+  """
+  path, names = None, []
+  for argument, following in zip(argv[1:], [*argv[2:], ''], strict=True):
+    flag, given, text = argument.partition('=')
+    if re.fullmatch('--?config', flag):
+      path = text if given else following
+    elif match := re.fullmatch(r'--?(?:no)?config\.(.*)', flag, re.S):
+      names.append((match[1], text))
+  if path is None:
+    return {}
+  known = fields.flatten(load_config(path).to_dict())
+  for name, text in names:
+    if f'{name}.interpolation' in known:
+      value = text if re.fullmatch(r'[\d.]+(e-?\d+)?', text) else '1e-3'
+      raise ValueError(
+        f'{name} is {fields.shown(text)}, and must be a schedule; for one '
+        f'value all along give --config.{name}.boundaries=0 '
+        f'--config.{name}.values={value}'
+      )
+    if name not in known:
+      raise ValueError(fields.unknown(name, text, known))
+  return known
+
+
+def load_config(path: str) -> ConfigDict:
+  """What a config file's get_config makes; ValueError where it makes none."""
+  file, colon, arguments = path.partition(':')
+  try:
+    module = runpy.run_path(file)
+    if 'get_config' not in module:
+      raise ValueError(f'--config={file} has no function get_config')
+    config = module['get_config'](*([arguments] if colon else []))
+  except FileNotFoundError as error:
+    raise ValueError(
+      f'--config={file}: there is no such file in {os.getcwd()}'
+    ) from error
+  except ValueError:
+    raise
+  except Exception as error:
+    reason = ' '.join(f'{type(error).__name__}: {error}'.split())
+    raise ValueError(f'--config={file} makes no config: {reason}') from error
+  if not isinstance(config, ConfigDict):
+    raise ValueError(
+      f'--config={file}: get_config gives a {type(config).__name__}; it must '
+      'be an ml_collections.ConfigDict'
+    )
+  return config

@@ -8,6 +8,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from cgqn_jax.fields import check_fields, filled, shown
+
 PRESETS = ('paper', 'small', 'smoke')
 # Of the presets that learn: the residual networks at 64x64, in bfloat16.
 LEARNING_PRESETS = (*PRESETS, 'accelerator')
@@ -122,33 +124,45 @@ def base(dataset: str, preset: str, model: str) -> ConfigDict:
   return config
 
 
-def upgraded(fields: dict[str, Any]) -> dict[str, Any]:
-  """A config.json of an earlier version as this one would write it.
+def upgraded(fields: Any) -> dict[str, Any]:
+  """The fields of a config.json of any version, as this one writes them.
+
+  Fields that came later are set to what runs without them did.
 
   Raises:
-    ValueError: for a run with a switch that is gone.
+    ValueError: in one line, for a run with a switch that is gone, and for what
+      is no config of a run.
   """
+  if not isinstance(fields, dict):
+    raise ValueError(
+      f'{shown(fields)} is no config: it must be fields, {{...}}'
+    )
   fields = dict(fields)
   for name in ('learning_rate', 'pixel_variance', 'kl_weight', 'informed'):
-    if name in fields and max(fields[name]['boundaries'], default=0) > 1:
+    if name in fields and _is_in_steps(fields[name]):
       fields[name] = _in_shares(fields[name])
-  if 'optimizer' in fields:
-    fields['optimizer'] = {'name': 'adam'} | fields['optimizer']
-  if 'dataset' in fields:
-    fields = {'init_from': ''} | fields
-  if 'model' not in fields:
-    return fields
-  model = dict(fields['model'])
-  if frequencies := model.pop('view_frequencies', 0):
-    raise ValueError(
-      f'this run has model.view_frequencies {frequencies}, which cgqn_jax 0.2 '
-      'does not know any more; read it with version 0.1'
-    )
-  if model.get('name') in ('cgqn', 'gqn'):
-    model = {'networks': 'draw'} | model
-    if model['networks'] == 'residual':
-      model = {'codes': 0, 'fine': 0} | model
-  return fields | {'model': model}
+  if isinstance(fields.get('model'), dict):
+    fields['model'] = dict(fields['model'])
+    if frequencies := fields['model'].pop('view_frequencies', 0):
+      raise ValueError(
+        f'this run has model.view_frequencies {shown(frequencies)}, which '
+        'cgqn_jax 0.2 does not know any more; read it with version 0.1'
+      )
+  fields = filled(fields)
+  check_fields(fields)
+  return fields
+
+
+def _is_in_steps(schedule: Any) -> bool:
+  """Whether a schedule is one of 0.1; what is none at all the table refuses."""
+  if not isinstance(schedule, dict):
+    return False
+  lists = [schedule.get(name) for name in ('boundaries', 'values')]
+  numbers = all(
+    isinstance(x, list) and all(type(y) in (int, float) for y in x)
+    for x in lists
+  )
+  return numbers and len(lists[0]) == len(lists[1]) and max(lists[0] or [0]) > 1
 
 
 def _in_shares(schedule: dict[str, Any]) -> dict[str, Any]:
@@ -156,10 +170,11 @@ def _in_shares(schedule: dict[str, Any]) -> dict[str, Any]:
   shares = [boundary / 400_000 for boundary in schedule['boundaries']]
   values = list(schedule['values'])
   if shares[-1] > 1:  # it went on beyond the end of the run
-    if schedule['interpolation'] != 'linear' or shares[-2] > 1:
+    linear = schedule.get('interpolation') == 'linear'
+    if not linear or len(shares) < 2 or shares[-2] > 1:
       raise ValueError(
-        f'a schedule with boundaries {schedule["boundaries"]} ends beyond '
-        '400,000, the end of the run, and cannot be read any more'
+        f'a schedule with boundaries {shown(schedule["boundaries"])} ends '
+        'beyond 400,000, the end of the run, and cannot be read any more'
       )
     part = (1 - shares[-2]) / (shares[-1] - shares[-2])
     last = values[-2] + part * (values[-1] - values[-2])

@@ -200,11 +200,11 @@ def _locked(directory: pathlib.Path) -> Iterator[None]:
 
 
 def main(argv: list[str]) -> None:
-  # One thread a worker, for the workers are the parallelism; and the CPU, so
-  # that the frames do not depend on where they were made.
+  # One thread a worker, for the workers are the parallelism; and the CPU, in
+  # 32 bits, so that the frames do not depend on where they were made.
   os.environ.setdefault('NPROC', '1')
   os.environ.setdefault('OMP_NUM_THREADS', '1')  # of NumPy, in the workers
-  os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+  os.environ['JAX_PLATFORMS'], os.environ['JAX_ENABLE_X64'] = 'cpu', '0'
   logging.set_verbosity(logging.WARNING)
   words, config, data_dir = argv[1:], _CONFIG.value, _DATA_DIR.value
   if data_dir is not None:  # no shell expands the ~ of --data_dir=~/data

@@ -15,7 +15,7 @@ from absl import flags
 import jax
 from ml_collections import ConfigDict, config_flags
 
-from cgqn_jax import cli
+from cgqn_jax import cli, fields
 from cgqn_jax.benchmark.update import FUTURES, measure
 from cgqn_jax.files import append_jsonl
 
@@ -74,8 +74,9 @@ def set_frames(
   """Has every training scene show `context` frames and ask for `targets`."""
   if context is not None:
     config.data.min_context = config.data.max_context = context
-    config.data.context_window = max(config.data.context_window, context)
-    config.data.any_context_share = 0.0
+    if 'context_window' in config.data:  # of videos
+      config.data.context_window = max(config.data.context_window, context)
+      config.data.any_context_share = 0.0
   if targets is not None:
     config.data.num_targets = targets
 
@@ -83,6 +84,7 @@ def set_frames(
 def run() -> None:
   """Reads the flags, measures, prints and appends."""
   config = _CONFIG.value
+  fields.check(config)
   set_frames(config, _CONTEXT.value, _TARGETS.value)
   # A compilation read from a cache would take no time.
   jax.config.update('jax_enable_compilation_cache', False)

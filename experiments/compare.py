@@ -27,7 +27,6 @@ a dataset, build it first: datasets/build.py.
 """
 
 import pathlib
-import runpy
 import shlex
 import signal
 import subprocess
@@ -70,11 +69,10 @@ def plan(config: ConfigDict, out: pathlib.Path) -> list[Run]:
       f'base is {config.base!r}, and there is no such file here; start from '
       'the folder that it is relative to'
     )
-  get_config = runpy.run_path(config.base)['get_config']
-  variances = {
-    name: get_config(config.models[name].arguments).pixel_variance['values']
-    for name in names
-  }
+  variances = {}
+  for name in names:
+    base = cli.load_config(f'{config.base}:{config.models[name].arguments}')
+    variances[name] = base.pixel_variance['values']
   if _TUNE.value:
     return trials.runs(config, variances)
   chosen = trials.overrides(trials.read(config, out))

@@ -36,7 +36,9 @@ flags.DEFINE_integer(
   'num_draws', 16, 'Posterior draws of the bounds.', lower_bound=1
 )
 flags.DEFINE_integer('batch_size', 10, 'Scenes at once.', lower_bound=1)
-flags.DEFINE_integer('seed', 0, 'Of all noise.')
+flags.DEFINE_integer(
+  'seed', 0, 'Of all noise.', lower_bound=0, upper_bound=2**31 - 1
+)
 _SOURCE = flags.DEFINE_enum(
   'source',
   None,

@@ -63,7 +63,9 @@ _SPLIT = flags.DEFINE_enum(
 _STEP = flags.DEFINE_string(
   'step', 'best', "Checkpoint: a number, 'latest' or 'best'."
 )
-_SEED = flags.DEFINE_integer('seed', 0, 'Of the samples.')
+_SEED = flags.DEFINE_integer(
+  'seed', 0, 'Of the samples.', lower_bound=0, upper_bound=2**31 - 1
+)
 _SOURCE = flags.DEFINE_enum(
   'source',
   None,
@@ -142,6 +144,8 @@ def turntable(config: ConfigDict, scenes: list[int]) -> Scene:
 def draw() -> None:
   """Reads the flags, samples, writes the picture."""
   path = images.check_path(_OUT.value)
+  if _FPS.value is not None and not 0.1 <= _FPS.value <= 100:
+    raise ValueError(f'--fps is {_FPS.value}; it must be from 0.1 to 100')
   model, params, config = load(_WORKDIR.value, _STEP.value)
   if _SOURCE.value:
     config.data.source = _SOURCE.value

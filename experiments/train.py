@@ -18,7 +18,7 @@ from absl import flags
 import jax
 from ml_collections import config_flags
 
-from cgqn_jax import cli
+from cgqn_jax import cli, fields
 from cgqn_jax.data import sources
 from cgqn_jax.training import loop
 
@@ -45,6 +45,7 @@ def run() -> None:
   if _DISTRIBUTED.value:
     jax.distributed.initialize()
   config = _CONFIG.value
+  model = loop.check(config)  # before a dataset is built for nothing
   stem = f'runs/{config.dataset}-{config.model.name}-{config.preset}'
   if _SEEDS.value is None:
     folder = _WORKDIR.value or f'{stem}-seed{config.seed}'
@@ -52,7 +53,6 @@ def run() -> None:
   else:
     stem = _WORKDIR.value or stem
     workdirs = {seed: f'{stem}-seed{seed}' for seed in _seeds(_SEEDS.value)}
-  model = loop.check(config)  # before a dataset is built for nothing
   sources.build_missing(config)
   loop.train(model, config, workdirs)
 
@@ -62,6 +62,8 @@ def _seeds(given: Sequence[str]) -> list[int]:
   if not given or not all(x.isdecimal() for x in given):
     raise ValueError(f'--seeds is {",".join(given)!r}; give numbers, as 0,1,2')
   seeds = [int(x) for x in given]
+  for seed in seeds:
+    fields.check_value('seed', seed)
   if len(set(seeds)) < len(seeds):
     raise ValueError(f'--seeds is {",".join(given)!r}; give each once')
   return seeds

@@ -16,9 +16,9 @@ import optax
 from cgqn_jax.benchmark import timing
 from cgqn_jax.benchmark.flops import count_flops
 from cgqn_jax.data import batches as batches_lib
-from cgqn_jax.data import protocols
 from cgqn_jax.data.sources import open_source
-from cgqn_jax.models.build import Model, build, counted
+from cgqn_jax.models.build import Model, counted
+from cgqn_jax.training import loop
 from cgqn_jax.training import update as update_lib
 from cgqn_jax.training.update import TrainState
 from cgqn_jax.types import Batch, Params, Scene
@@ -53,9 +53,7 @@ def measure(
       batch; None without the pipeline.
     And what was measured, where and when.
   """
-  update_lib.check_batch_size(config.batch_size)
-  protocols.check(config)
-  model = build(config)
+  model = loop.check(config)
   batches = None
   if pipeline:
     source = open_source(config, 'train')

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from cgqn_jax import fields
 from cgqn_jax.files import read_json, write_json
 from cgqn_jax.training.checkpoints import saved_steps
 
@@ -48,11 +49,7 @@ class Run(NamedTuple):
 
 def compared(config: ConfigDict) -> list[str]:
   """The names in config.compared; ValueError for one that is not there."""
-  if 'compared' not in config:
-    raise ValueError(
-      '--config is of one run, which is no experiment; give '
-      'configs/comparison.py or configs/dice_comparison.py'
-    )
+  fields.check_experiment(config)
   names = [name.strip() for name in config.compared.split(',') if name.strip()]
   for name in names:
     if name not in config.models:
@@ -96,16 +93,9 @@ def runs(
 
 def check(config: ConfigDict) -> None:
   """Raises a ValueError where a run could not be made or evaluated."""
-  counts = {'num_steps': config.num_steps}
-  for part in ('evaluation', 'validation', 'curve'):
-    for name, value in config[part].items():
-      if isinstance(value, int) and name != 'seed':
-        counts[f'{part}.{name}'] = value
-  for name, value in counts.items():
-    if value < 1:
-      raise ValueError(f'{name} is {value}; it must be at least 1')
-  if len(set(config.seeds)) < max(1, len(config.seeds)):
-    raise ValueError(f'seeds is {config.seeds}; give some, each once')
+  fields.check_experiment(config)
+  if len(set(config.seeds)) < len(config.seeds):
+    raise ValueError(f'seeds is {config.seeds}; give each once')
 
 
 def command(

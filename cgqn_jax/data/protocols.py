@@ -63,14 +63,12 @@ def for_config(config: ConfigDict) -> Protocol:
 
 
 def check(config: ConfigDict) -> None:
-  """ValueError unless the numbers of context and target frames fit."""
+  """ValueError unless the numbers of context and target frames go together.
+
+  Each of them alone: `fields.check`.
+  """
   protocol, data = for_config(config), config.data
-  if data.workers < 0:
-    raise ValueError(
-      f'data.workers is {data.workers}; it must be 0, for a thread, or the '
-      'number of processes that read'
-    )
-  if not 1 <= data.num_targets <= data.num_frames:
+  if data.num_targets > data.num_frames:
     raise ValueError(
       f'data.num_targets is {data.num_targets}; it must be 1 to '
       f'{data.num_frames}, the frames of a scene'
@@ -82,7 +80,7 @@ def _check_frames(config: ConfigDict) -> None:
   data = config.data
   last = data.num_frames - 1
   for frame in data.test_context:
-    if not 0 <= frame <= last:
+    if frame > last:
       raise ValueError(
         f'data.test_context has frame {frame}; the video has 0 to {last}'
       )
@@ -95,7 +93,7 @@ def _check_frames(config: ConfigDict) -> None:
       f'data.test_context names all {data.num_frames} frames; leave some to '
       'predict'
     )
-  if not 0 <= data.min_context <= min(data.max_context, data.context_window):
+  if data.min_context > min(data.max_context, data.context_window):
     raise ValueError(
       f'data.min_context is {data.min_context}; it must be 0 to '
       f'{min(data.max_context, data.context_window)}, for data.max_context is '
@@ -112,6 +110,10 @@ def _check_sequence(config: ConfigDict) -> None:
   _check_frames(config)
   data = config.data
   first = data.max_context
+  if not first:
+    raise ValueError(
+      "data.max_context is 0; data.protocol 'sequence' begins with a frame"
+    )
   if tuple(data.test_context) != tuple(range(first)) or (
     first + data.num_targets != data.num_frames
   ):

@@ -8,6 +8,7 @@ import jax
 from ml_collections import ConfigDict
 import optax
 
+from cgqn_jax import fields as fields_lib
 from cgqn_jax.models import schedules
 from cgqn_jax.models.cdna import CDNANetworks
 from cgqn_jax.models.cgqn import CGQN
@@ -28,15 +29,34 @@ def build(config: ConfigDict) -> Model:
   """The model of a config, as configs/*.py make it.
 
   Raises:
-    ValueError: for a model that there is not, a field that it has not, a
-      frame size that its networks cannot take, or scenes that it cannot read.
+    ValueError: for fields that do not fit (`fields.check`), a model that there
+      is not, a frame size that its networks cannot take, scenes that it cannot
+      read, or JAX set to 64 bits.
   """
+  fields_lib.check(config)
+  _check_jax()
   name = config.model.name
   if name not in BUILDERS:
     raise ValueError(
       f'model.name is {name!r}; it must be one of {", ".join(BUILDERS)}'
     )
   return BUILDERS[name](config)
+
+
+def _check_jax() -> None:
+  """ValueError where JAX is set to what there is not, or to 64 bits."""
+  if jax.config.jax_enable_x64:
+    raise ValueError(
+      'JAX_ENABLE_X64 is on, and cgqn_jax computes in 32 bits; unset it'
+    )
+  try:
+    jax.devices()
+  except (RuntimeError, AssertionError) as error:  # by JAX's version
+    reason = ' '.join(str(error).split())
+    raise ValueError(
+      f'JAX_PLATFORMS is {jax.config.jax_platforms!r}, and JAX finds no such '
+      f'device; unset it, or install JAX for it {reason}'.rstrip()
+    ) from error
 
 
 def _fields(config: ConfigDict, **more: Any) -> dict[str, Any]:
@@ -63,17 +83,12 @@ def _jumpy(config: ConfigDict) -> CGQN | GQN:
   if family == 'draw':
     _check_sizes(config)
     return JUMPY[name](Networks(**fields), pixel_variance(config))
-  if family == 'residual':
-    _check_residual(config)
-    return JUMPY[name](
-      ResidualNetworks(**fields),
-      pixel_variance(config),
-      _schedule(config, config.kl_weight),
-      config.num_rendered,
-    )
-  raise ValueError(
-    f"model.networks is {family!r}; it must be 'draw', the paper's, or "
-    "'residual'"
+  _check_residual(config)
+  return JUMPY[name](
+    ResidualNetworks(**fields),
+    pixel_variance(config),
+    _schedule(config, config.kl_weight),
+    config.num_rendered,
   )
 
 
@@ -86,7 +101,7 @@ def _sequential(config: ConfigDict) -> Sequential:
       f"'sequence', or choose {' or '.join(JUMPY)}"
     )
   size, unit = config.data.frame_size, 16 if name == 'sssm' else 8
-  if size < unit or size % unit:
+  if size % unit:
     raise ValueError(
       f'data.frame_size is {size}; {name} takes multiples of {unit}'
     )
@@ -129,26 +144,11 @@ def _schedule(config: ConfigDict, fields: ConfigDict) -> optax.Schedule:
 
 def _check_residual(config: ConfigDict) -> None:
   size, model = config.data.frame_size, config.model
-  if size < 8 or size % 8:
+  if size % 8:
     raise ValueError(
       f'data.frame_size is {size}; the residual networks take multiples of 8'
     )
-  for field, least in (
-    ('width', 1),
-    ('representation', 1),
-    ('encoder_blocks', 0),
-    ('renderer_blocks', 0),
-    ('latent_steps', 1),
-    ('map_latent', 0),
-    ('vector_latent', 1),
-    ('codes', 0),
-    ('fine', 0),
-  ):
-    if model[field] < least:
-      raise ValueError(
-        f'model.{field} is {model[field]}; it must be at least {least}'
-      )
-  if not 0 <= config.num_rendered <= config.data.num_targets:
+  if config.num_rendered > config.data.num_targets:
     raise ValueError(
       f'num_rendered is {config.num_rendered}; it must be 0, for all, to '
       f'{config.data.num_targets}, which is data.num_targets'
@@ -166,17 +166,10 @@ def _check_residual(config: ConfigDict) -> None:
 
 
 def _check_sizes(config: ConfigDict) -> None:
-  kernel, widths = config.model.kernel, config.model.encoder_widths
-  if kernel < 1 or kernel % 2 == 0:
-    raise ValueError(f'model.kernel is {kernel}; it must be odd')
-  if len(widths) != 4:
-    raise ValueError(
-      f'model.encoder_widths is {tuple(widths)}; the encoder has 4 layers'
-    )
   size = config.data.frame_size
   hidden, canvas = config.model.stride_to_hidden, config.model.stride_to_obs
   unit = 4 * hidden
-  if size < 1 or size % unit:
+  if size % unit:
     raise ValueError(
       f'data.frame_size is {size}; the encoder divides it by 4 and '
       f'model.stride_to_hidden by {hidden} more, so it must be a multiple of '

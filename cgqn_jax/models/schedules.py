@@ -16,7 +16,7 @@ def schedule(
   interpolation: str,
   num_steps: int,
 ) -> optax.Schedule:
-  """A value that changes over a run.
+  """A value that changes over a run; `fields` has what it may be.
 
   Args:
     boundaries: shares of the run, from 0 to 1, at which `values` are reached.
@@ -25,24 +25,6 @@ def schedule(
       both ends are flat), or 'constant' until the next one.
     num_steps: updates of the run.
   """
-  if len(boundaries) != len(values) or not values:
-    raise ValueError(
-      f'schedule: {len(boundaries)} boundaries for {len(values)} values; give '
-      'one value for each boundary'
-    )
-  if interpolation not in ('linear', 'cosine', 'constant'):
-    raise ValueError(
-      f"schedule: interpolation is {interpolation!r}; use 'linear', 'cosine' "
-      "or 'constant'"
-    )
-  ordered = all(
-    a <= b for a, b in zip(boundaries, boundaries[1:], strict=False)
-  )
-  if not ordered or not 0 <= boundaries[0] <= boundaries[-1] <= 1:
-    raise ValueError(
-      f'schedule: boundaries are {tuple(boundaries)}; they are shares of the '
-      'run, which rise from 0 to 1'
-    )
   steps = jnp.array([b * num_steps for b in boundaries], jnp.float32)
   levels = jnp.array(values, jnp.float32)
 

@@ -128,10 +128,10 @@ class Run(contextlib.ExitStack):
 
 def check(config: ConfigDict) -> Model:
   """Builds the model of a config; ValueError if it cannot be trained."""
-  update_lib.check_batch_size(config.batch_size)
+  model = build(config)  # which checks each field
   protocols.check(config)
-  update_lib.make_optimizer(config)
-  return build(config)
+  update_lib.check_batch_size(config.batch_size)
+  return model
 
 
 def train(
@@ -184,9 +184,9 @@ def train(
         _report(runs, progress, step - 1, *pending)
       pending = metrics, batches
       last, stop = step == config.num_steps, preemption.reached()
-      validate = last or step % config.validate_every == 0
-      draw = last or step % config.picture_every == 0
-      save = last or stop or step % config.checkpoint_every == 0
+      validate = last or _is_due(step, config.validate_every)
+      draw = last or _is_due(step, config.picture_every)
+      save = last or stop or _is_due(step, config.checkpoint_every)
       if not (validate or draw or save):
         continue
       _report(runs, progress, step, *pending)
@@ -209,6 +209,11 @@ def train(
       if stop and not last:
         progress.say(f'stopped at update {step:,}; the same command resumes')
         break
+
+
+def _is_due(step: int, every: int) -> bool:
+  """Whether `every` updates have passed once more; 0 is never."""
+  return every > 0 and step % every == 0
 
 
 def _common_step(runs: Sequence[Run]) -> int:
@@ -236,7 +241,7 @@ def _report(
   config, metrics = runs[0].config, jax.device_get(metrics)
   loss, kl = (float(np.mean(metrics[name])) for name in ('loss', 'kl'))
   progress.update(step, loss=loss, kl=kl)
-  due = step % config.log_every == 0 or step in (1, config.num_steps)
+  due = _is_due(step, config.log_every) or step in (1, config.num_steps)
   rates = progress.lap() if due else {}
   if rates:  # Seeds trained together share the time: each has its part.
     rates['updates_per_second'] *= len(runs)

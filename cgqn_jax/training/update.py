@@ -41,23 +41,15 @@ Update = Callable[..., tuple[TrainState, dict[str, Any]]]
 
 
 def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
-  """Adam or Muon behind a global-norm clip; skips what is not finite.
-
-  Raises:
-    ValueError: for another optimizer.name.
-  """
+  """Adam or Muon behind a global-norm clip; skips what is not finite."""
   options = config.optimizer
   learning_rate = schedules.schedule(
     num_steps=config.num_steps, **dict(config.learning_rate)
   )
   if options.name == 'adam':
     rule = optax.adam(learning_rate, options.b1, options.b2, options.eps)
-  elif options.name == 'muon':
-    rule = _muon(learning_rate, options)
   else:
-    raise ValueError(
-      f"optimizer.name is {options.name!r}; it must be 'adam' or 'muon'"
-    )
+    rule = _muon(learning_rate, options)
   clipped = optax.chain(optax.clip_by_global_norm(options.clip_norm), rule)
   # The trainer stops after config.max_skipped_in_a_row of them. None may ever
   # be applied, so this limit is out of reach.
@@ -216,9 +208,12 @@ def replicate(tree: Any) -> Any:
 def check_batch_size(batch_size: int) -> None:
   """ValueError unless the global batch divides by the devices."""
   devices = jax.device_count()
-  if batch_size < 1 or batch_size % devices:
+  if batch_size % devices:
+    use = max(n for n in range(1, devices) if batch_size % n == 0)
     raise ValueError(
-      f'batch_size is {batch_size}; it must be a multiple of the '
-      f'{devices} devices: try --config.batch_size='
-      f'{max(devices, batch_size // devices * devices)}'
+      f'batch_size is {batch_size}; it must be a multiple of the {devices} '
+      f'devices. A new run may have --config.batch_size='
+      f'{max(devices, batch_size // devices * devices)}; one that is resumed '
+      f'keeps its own, on {use} devices or another divisor of it '
+      '(CUDA_VISIBLE_DEVICES hides the others)'
     )

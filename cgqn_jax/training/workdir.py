@@ -51,7 +51,8 @@ def open_workdir(
 
   Writes config.json and versions.json. Another config found there raises a
   ValueError that lists the differing fields; FREE_FIELDS may differ, and the
-  new values are written. `write` is False on all processes but the first.
+  new values are written; num_steps may be greater. `write` is False on all
+  processes but the first.
   """
   path = pathlib.Path(path)
   # As JSON would give it back.
@@ -59,7 +60,14 @@ def open_workdir(
   if path.exists() and not path.is_dir():
     raise ValueError(f'{path} is a file; choose another --workdir')
   if (path / 'config.json').exists():
-    _check_same(path, _read_config(path), fields)
+    there = _read_config(path)
+    _check_same(path, there, fields)
+    if write and fields['num_steps'] > there['num_steps']:
+      print(
+        f'{path}: num_steps is raised from {there["num_steps"]:,} to '
+        f'{fields["num_steps"]:,}; the rest of the run follows the schedules '
+        'of the new length'
+      )
   elif path.exists() and any(p.name[0] != '.' for p in path.iterdir()):
     raise ValueError(
       f'{path} is not a cgqn_jax workdir: it holds files but no config.json; '
@@ -207,7 +215,12 @@ def _commit() -> str | None:
 
 def _read_config(path: pathlib.Path) -> dict[str, Any]:
   """Returns a run's config.json, as this version would write it."""
-  return upgraded(read_json(path / 'config.json'))
+  file = path / 'config.json'
+  fields = read_json(file)
+  try:
+    return upgraded(fields)
+  except ValueError as error:
+    raise ValueError(f'{file}: {error}') from error
 
 
 def _tuples(value: Any) -> Any:
@@ -230,6 +243,7 @@ def _check_same(
     for name in sorted(old | new)
     if name not in FREE_FIELDS
     and old.get(name, _ABSENT) != new.get(name, _ABSENT)
+    and not (name == 'num_steps' and new[name] > old[name])
   ]
   if differ:
     raise ValueError(

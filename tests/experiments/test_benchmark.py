@@ -126,7 +126,7 @@ def test_mistakes(programs):
   cases = {
     '--targets=22': 'data.num_targets is 22; it must be 1 to 21',
     '--context=22': 'data.max_context is 22; the video has 21 frames',
-    '--config.data.foo=3': "the config has no field 'foo'",
+    '--config.data.foo=3': 'there is no field data.foo',
   }
   config = '--config=configs/narratives.py:preset=smoke'
   source = '--config.data.source=simulator'

@@ -152,18 +152,3 @@ def test_schedules(arguments, tolerance, values):
     actual, expected = schedule(step), np.float32(value)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance)
     np.testing.assert_array_equal(double(jnp.int32(2 * step)), actual)
-
-
-@pytest.mark.parametrize(
-  ('arguments', 'message'),
-  [
-    (((0, 1), (1.0,), 'linear'), '2 boundaries for 1 values'),
-    (((), (), 'linear'), '0 boundaries for 0 values'),
-    (((0, 4_000), (1.0, 2.0), 'linear'), 'shares of the run'),
-    (((0.5, 0.2), (1.0, 2.0), 'linear'), 'shares of the run'),
-    (((0,), (1.0,), 'cubic'), "interpolation is 'cubic'"),
-  ],
-)
-def test_schedule_errors(arguments, message):
-  with pytest.raises(ValueError, match=message):
-    schedules.schedule(*arguments, 400_000)

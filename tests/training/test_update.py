@@ -211,10 +211,12 @@ def test_an_update_compiles_once(over_devices, start, batch):
   assert any('backend_compile' in name for name in events)
 
 
-@pytest.mark.parametrize(('size', 'advice'), [(6, 4), (3, 4), (0, 4), (-4, 4)])
-def test_batch_size_must_divide_by_the_devices(size, advice):
+@pytest.mark.parametrize(('size', 'advice', 'use'), [(6, 4, 3), (3, 4, 3)])
+def test_batch_size_must_divide_by_the_devices(size, advice, use):
+  """A run that is resumed cannot take another, so that is said too."""
   update_lib.check_batch_size(8)
-  message = f'batch_size is {size}; .* 4 devices: .*batch_size={advice}$'
+  message = f'batch_size is {size}; .* 4 devices. .*batch_size={advice};'
+  message += f' one that is resumed keeps its own, on {use} devices'
   with pytest.raises(ValueError, match=message):
     update_lib.check_batch_size(size)
 

@@ -8,20 +8,16 @@ import numpy as np
 import pytest
 
 from cgqn_jax.config import upgraded
+from cgqn_jax.fields import flatten, rows
 from cgqn_jax.training.workdir import open_workdir, read_workdir
+from configs import narratives
 from tests import golden_numbers
 
 
 def make_config() -> ConfigDict:
-  return ConfigDict(
-    {
-      'seed': 1,
-      'num_steps': 100,
-      'log_every': 10,
-      'data': {'data_dir': None, 'frame_size': 64},
-      'model': {'name': 'sssm', 'widths': (32, 64), 'scale': 0.1},
-    }
-  )
+  config = narratives.get_config('preset=smoke,model=sssm')
+  config.num_steps, config.log_every = 100, 10
+  return config
 
 
 def test_a_config_comes_back_as_it_was(tmp_path):
@@ -40,16 +36,19 @@ def test_another_config_is_refused_with_its_fields(tmp_path):
   path = open_workdir(tmp_path, make_config())
   before = (path / 'config.json').read_bytes()
   other = make_config()
-  other.model.widths = (32, 65)
-  other.num_steps = 200
-  other.data.new = 'x'
+  other.data.test_context = (0, 1)
+  other.model.latent = 3
+  other.num_steps = 50
+  with other.unlocked():
+    other.data.new = 'x'
   other.log_every = 1
   with pytest.raises(ValueError) as error:
     open_workdir(path, other)
   text = str(error.value)
   assert "data.new is 'absent' there and 'x' here" in text
-  assert 'model.widths is [32, 64] there and [32, 65] here' in text
-  assert 'num_steps is 100 there and 200 here' in text
+  assert 'data.test_context is [0, 1, 2, 3, 4, 5] there and [0, 1] here' in text
+  assert 'model.latent is 64 there and 3 here' in text
+  assert 'num_steps is 100 there and 50 here' in text
   assert 'log_every' not in text and '--workdir' in text and '\n' not in text
   assert (path / 'config.json').read_bytes() == before
 
@@ -58,12 +57,41 @@ def test_free_fields_may_change(tmp_path):
   path = open_workdir(tmp_path, make_config())
   other = make_config()
   other.log_every = 1
-  other.data.unlock()
   other.data.data_dir = 'elsewhere'
   open_workdir(path, other, write=False)
   assert read_workdir(path).log_every == 10
   open_workdir(path, other)
   assert read_workdir(path).log_every == 1
+
+
+def test_a_run_may_be_made_longer(tmp_path, capsys):
+  """Not shorter; the schedules are shares of the new length."""
+  path = open_workdir(tmp_path, make_config())
+  longer = make_config()
+  longer.num_steps = 1_200
+  open_workdir(path, longer, write=False)
+  assert capsys.readouterr().out == ''
+  open_workdir(path, longer)
+  said = capsys.readouterr().out
+  assert f'{path}: num_steps is raised from 100 to 1,200; the rest' in said
+  assert said.count('\n') == 1 and read_workdir(path).num_steps == 1_200
+  with pytest.raises(ValueError, match='num_steps is 1200 there and 100 here'):
+    open_workdir(path, make_config())
+
+
+def test_a_field_that_is_younger_than_the_run(tmp_path):
+  """At what runs did without it, it is no other config."""
+  path = open_workdir(tmp_path, make_config())
+  there = json.loads((path / 'config.json').read_text())
+  for name in ('init_from', 'ema_decay', 'max_skipped_in_a_row'):
+    del there[name]
+  del there['optimizer']['name'], there['data']['workers']
+  (path / 'config.json').write_text(json.dumps(there))
+  open_workdir(path, make_config(), write=False)
+  other = make_config()
+  other.ema_decay = 0.5
+  with pytest.raises(ValueError, match='ema_decay is 0.0 there and 0.5 here'):
+    open_workdir(path, other)
 
 
 @pytest.mark.parametrize(
@@ -87,10 +115,9 @@ def test_configs_of_old_runs_are_brought_up_to_date(path):
   new = upgraded(old)
   assert json.dumps(old) == before
   assert upgraded(new) == new
-  assert new['optimizer'].pop('name') == 'adam'
-  assert new.pop('init_from') == ''
+  assert new['optimizer']['name'] == 'adam' and new['init_from'] == ''
   if old['model']['name'] in ('cgqn', 'gqn'):
-    assert new['model'].pop('networks') == 'draw'
+    assert new['model']['networks'] == 'draw'
     old['model'].pop('view_frequencies', None)
   for name in ('learning_rate', 'pixel_variance', 'kl_weight', 'informed'):
     if name not in old:
@@ -101,16 +128,18 @@ def test_configs_of_old_runs_are_brought_up_to_date(path):
       expected = np.interp(share * 4e5, was['boundaries'], was['values'])
       actual = np.interp(share, shares['boundaries'], shares['values'])
       assert actual == pytest.approx(expected)
-  assert new == old
+  was, now = flatten(old), flatten(new)
+  table = rows(now)
+  assert was == {name: now[name] for name in was}
+  for name in now.keys() - was.keys():
+    assert now[name] == table[name].absent
 
 
 def test_what_a_config_says_is_kept():
-  fields = {
-    'model': {'name': 'gqn', 'networks': 'residual', 'codes': 3, 'fine': 0},
-    'optimizer': {'name': 'muon'},
-  }
+  config = narratives.get_config('preset=smoke,model=gqn,networks=residual')
+  config.model.codes = 3
+  fields = json.loads(json.dumps(config.to_dict()))
   assert upgraded(fields) == fields
-  assert upgraded({'of': 'another program'}) == {'of': 'another program'}
 
 
 def test_foreign_and_missing_folders(tmp_path):
