@@ -229,28 +229,18 @@ def _parse(argv: Sequence[str]) -> Sequence[str]:
 
 def _read(values: flags.FlagValues, argv: Sequence[str]) -> Sequence[str]:
   """Reads flags; ValueError, one line, for all that can be wrong with them."""
-  argv, given = list(argv), None
-  if 'config' in values:
-    given = _find_config(argv)
+  argv = list(argv)
+  if 'config' in values and (given := _find_config(argv)) is not None:
+    # Beforehand, for what ml_collections says of these is no help.
+    _check_overrides(_load_config(given), argv)
   try:
-    rest = values(argv)
+    return values(argv)
   except flags.Error as error:
-    # A config file's own error comes with its traceback.
     lines = [line.strip() for line in str(error).splitlines()]
-    text = [line for line in lines if line][-1].removeprefix('ValueError: ')
-    if re.match(r'\w*Error: ', text):
-      text = f'{given}: {text}'
-    raise ValueError(text) from error
-  except (KeyboardInterrupt, SystemExit):
-    raise
+    raise ValueError([line for line in lines if line][-1]) from error
   except Exception as error:
-    if given is not None:
-      _check_overrides(_load_config(given), argv)
     text = (str(error).splitlines() or [type(error).__name__])[-1]
     raise ValueError(f'the flags cannot be read: {text}') from error
-  if given is not None and not isinstance(values.config, ConfigDict):
-    _load_config(given)
-  return rest
 
 
 def _find_config(argv: list[str]) -> str | None:
