@@ -1,33 +1,96 @@
 """How every program starts, and how it ends when something is wrong.
 
-A user's mistake is one line on stderr and exit code 1, not a traceback; a
-training that diverged is one line and an exit code of its own.
+A user's mistake is one line on stderr and exit code 1, not a traceback; so is
+what the system refuses. A training that diverged is one line and an exit code
+of its own. The flags that several programs have are defined here, and every
+path among them is read alike.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import io
 import os
+import pathlib
 import re
 import runpy
+import signal
 import subprocess
 import sys
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from cgqn_jax import fields
+from cgqn_jax import fields, files
 
 DIVERGED = 3  # exit code of a training whose loss was not finite any more
+_OVERRIDE = re.compile(r'--?(?:no)?config\.(.*)', re.S)
 
 
 class Stopped(Exception):
   """Work was interrupted, and saved; the message says where."""
 
 
-def start(program: Callable[[], None], required: Sequence[str] = ()) -> None:
-  """Reads the command line, in which `required` flags must be, and runs."""
+class _PathParser(flags.ArgumentParser):
+  """Reads a path, as `files.as_path` does."""
+
+  def parse(self, argument: str | pathlib.Path) -> pathlib.Path:
+    # A default is a pathlib.Path already, and no user's mistake.
+    return files.as_path(argument) if isinstance(argument, str) else argument
+
+  def flag_type(self) -> str:
+    return 'path'
+
+
+def path_flag(name: str, default: str | None, text: str) -> flags.FlagHolder:
+  """Defines a flag whose value is a pathlib.Path."""
+  start = None if default is None else pathlib.Path(default)
+  return flags.DEFINE(_PathParser(), name, start, text)
+
+
+def step_flag() -> flags.FlagHolder:
+  """Defines --step, the checkpoint that a program reads."""
+  return flags.DEFINE_string(
+    'step', 'best', "Checkpoint: a number, 'latest' or 'best'."
+  )
+
+
+def seed_flag(text: str) -> flags.FlagHolder:
+  """Defines --seed, of all noise of a program."""
+  return flags.DEFINE_integer(
+    'seed', 0, text, lower_bound=0, upper_bound=2**31 - 1
+  )
+
+
+def source_flag(
+  sources: Sequence[str] = ('tfds', 'simulator', 'folder', 'gqn'),
+) -> flags.FlagHolder:
+  """Defines --source, where scenes are read from."""
+  return flags.DEFINE_enum(
+    'source',
+    None,
+    sources,
+    'Read scenes from here instead of where training read them.',
+  )
+
+
+def start(
+  program: Callable[[], None],
+  required: Sequence[str] = (),
+  *,
+  resumes: bool = False,
+) -> None:
+  """Reads the command line, and runs.
+
+  Args:
+    program: what to run, to its end.
+    required: flags that must be given.
+    resumes: if the same command goes on where the program was interrupted;
+      others begin anew. It is said to whoever interrupts it.
+  """
   flags.mark_flags_as_required(required)
-  app.run(lambda argv: _run(program, argv), flags_parser=_parse)
+  app.run(lambda argv: _run(program, argv, resumes), flags_parser=_parse)
 
 
 def parse_frames(text: str, flag: str, count: int) -> list[int]:
@@ -53,24 +116,91 @@ def parse_frames(text: str, flag: str, count: int) -> list[int]:
   return frames
 
 
-def _run(program: Callable[[], None], argv: Sequence[str]) -> None:
+def _run(
+  program: Callable[[], None], argv: Sequence[str], resumes: bool = False
+) -> None:
   if len(argv) > 1:
     sys.exit(f'error: unknown arguments: {" ".join(argv[1:])}')
   logging.set_verbosity(logging.WARNING)  # TFDS and JAX report at length
+  again = f'the same command {"resumes" if resumes else "begins anew"}'
+  for stream in filter(None, (sys.stdout, sys.stderr)):
+    # A letter that the locale lacks does not cost a table its reader.
+    stream.reconfigure(errors='backslashreplace')
   try:
-    program()
-  except ValueError as error:
-    sys.exit(f'error: {error}')
+    with _interruptible():
+      program()
+      if sys.stdout is not None:
+        sys.stdout.flush()
+  except OSError as error:
+    _refused(error)
+  except (ValueError, MemoryError) as error:
+    sys.exit(f'error: {str(error) or "out of memory"}')
   except FloatingPointError as error:
     print(f'error: {error}', file=sys.stderr)
     sys.exit(DIVERGED)
-  except subprocess.CalledProcessError as error:  # it has said why
-    sys.exit(error.returncode or 1)
+  except subprocess.CalledProcessError as error:
+    if error.returncode < 0:
+      name = signal.Signals(-error.returncode).name
+      sys.exit(f'error: {name} ended {" ".join(error.cmd[:3])}; {again}')
+    sys.exit(error.returncode)  # it has said why
   except Stopped as stopped:
     sys.exit(f'stopped: {stopped}; the same command resumes')
-  except KeyboardInterrupt:
-    print('\nstopped by Ctrl-C', file=sys.stderr)
-    sys.exit(130)
+  except KeyboardInterrupt as interrupt:
+    name = str(interrupt)
+    print(f'\nstopped by {name or "Ctrl-C"}; {again}', file=sys.stderr)
+    sys.exit(128 + (signal.Signals[name] if name else signal.SIGINT))
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+  """Has other signals that end a program end it as Ctrl-C does.
+
+  Those that are ignored, as nohup does, stay so.
+  """
+  owner = os.getpid()
+
+  def stop(number: int, frame: FrameType | None) -> None:
+    del frame
+    if os.getpid() != owner:  # a forked child ends as it would without us
+      signal.signal(number, signal.SIG_DFL)
+      os.kill(os.getpid(), number)
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+  numbers = [
+    number
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+    if signal.getsignal(number) == signal.SIG_DFL
+  ]
+  for number in numbers:
+    signal.signal(number, stop)
+  try:
+    yield
+  finally:
+    for number in numbers:
+      signal.signal(number, signal.SIG_DFL)
+
+
+def _refused(error: OSError) -> NoReturn:
+  """Ends the program for what the system refused."""
+  own = _refused_output() if error.filename is None else None
+  if own is None:
+    sys.exit(f'error: {files.explain(error)}')
+  # So that Python does not try once more when it ends.
+  os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+  if isinstance(own, BrokenPipeError):  # `| head`: it has seen enough
+    sys.exit(128 + signal.SIGPIPE)
+  sys.exit(f'error: the output cannot be written: {files.explain(own)}')
+
+
+def _refused_output() -> OSError | None:
+  """The error with which standard output refuses one more line, if it does."""
+  try:
+    os.write(sys.stdout.fileno(), b'\n')
+  except (AttributeError, io.UnsupportedOperation):  # there is none
+    return None
+  except OSError as error:
+    return error
+  return None
 
 
 def read_config(arguments: Sequence[str]) -> ConfigDict:
@@ -92,44 +222,102 @@ def _parse(argv: Sequence[str]) -> Sequence[str]:
     return _read(flags.FLAGS, argv)
   except ValueError as error:
     sys.exit(f'error: {error}')
+  except OSError as error:
+    sys.exit(f'error: {files.explain(error)}')
 
 
 def _read(values: flags.FlagValues, argv: Sequence[str]) -> Sequence[str]:
-  known = _check_config(argv) if 'config' in values else {}
+  """Reads flags; ValueError, one line, for all that can be wrong with them."""
+  argv, known = list(argv), {}
+  if 'config' in values and (given := _find_config(argv)) is not None:
+    # Beforehand, for what ml_collections says of these is no help.
+    known = fields.flatten(load_config(given).to_dict())
+    _check_overrides(known, argv)
   try:
     return values(argv)
   except flags.UnrecognizedFlagError as error:
     names = dict.fromkeys([*values, *(f'config.{name}' for name in known)])
     near = fields.nearest(error.flagname, names)
     raise ValueError(f'there is no flag --{error.flagname}{near}') from error
-  except flags.Error as error:
+  except (
+    Exception
+  ) as error:  # by ml_collections, of more kinds than flags.Error
     given = re.match(r'flag --config\.([\w.]+)=(.*?): ', str(error), re.S)
     if given and (allowed := fields.allowed(given[1])):
       text = fields.shown(given[2])
       line = f'{given[1]} is {text}; it must be {allowed}'
     else:
-      line = ' '.join(str(error).split())
+      line = ' '.join(str(error).split()) or type(error).__name__
     raise ValueError(line) from error
 
 
-def _check_config(argv: Sequence[str]) -> dict[str, Any]:
-  """The fields of the config that --config names; {} where it is not given.
+def _find_config(argv: list[str]) -> str | None:
+  """The value of --config in a command line, in which `~` is expanded."""
+  for place, argument in enumerate(argv):
+    flag, equals, text = argument.partition('=')
+    if flag not in ('--config', '-config'):
+      continue
+    if not equals:
+      place += 1
+      if place == len(argv):
+        return None
+      text = argv[place]
+    try:
+      files.as_path(text)
+      name, *arguments = text.split(':', 1)
+      path = files.as_path(name)
+    except ValueError as error:
+      raise ValueError(f'--config: {error}') from error
+    text = ':'.join([str(path), *arguments])
+    argv[place] = f'{flag}={text}' if equals else text
+    return text
+  return None
+
+
+def load_config(text: str) -> ConfigDict:
+  """What a config file gives with its arguments, path.py:arguments.
 
   Raises:
-    ValueError: where the file makes no config, or --config.<field> names a
-      field that it has not: what ml_collections would say of it is no help.
+    ValueError: in one line, where it gives none.
   """
-  path, names = None, []
-  for argument, following in zip(argv[1:], [*argv[2:], ''], strict=True):
-    flag, given, text = argument.partition('=')
-    if re.fullmatch('--?config', flag):
-      path = text if given else following
-    elif match := re.fullmatch(r'--?(?:no)?config\.(.*)', flag, re.S):
-      names.append((match[1], text))
-  if path is None:
-    return {}
-  known = fields.flatten(load_config(path).to_dict())
-  for name, text in names:
+  path, *arguments = text.split(':', 1)
+  if not pathlib.Path(path).is_file():
+    here = '' if pathlib.Path(path).is_absolute() else f' in {os.getcwd()}'
+    raise ValueError(
+      f"--config: No such file or directory: '{path}'{here}; go to the folder "
+      'of cgqn_jax, or give the whole path'
+    )
+  try:
+    module = runpy.run_path(path)
+    if 'get_config' not in module:
+      raise ValueError(
+        f'{path} is no config: it has no function get_config; '
+        'configs/narratives.py shows one'
+      )
+    config = module['get_config'](*arguments)
+  except ValueError:
+    raise
+  except Exception as error:
+    reason = ' '.join(str(error).split()) or 'no message'
+    raise ValueError(
+      f'{path} is no config: {type(error).__name__}: {reason}'
+    ) from error
+  if not isinstance(config, ConfigDict):
+    raise ValueError(
+      f'{path} is no config: get_config() gives {type(config).__name__}, and '
+      'must give a ConfigDict'
+    )
+  return config
+
+
+def _check_overrides(known: dict[str, Any], argv: Sequence[str]) -> None:
+  """ValueError for a --config.x that is no field, or a whole schedule."""
+  for argument in argv:
+    flag, _, text = argument.partition('=')
+    override = _OVERRIDE.fullmatch(flag)
+    if not override:
+      continue
+    name = re.sub(r'\[\d+\]$', '', override[1])  # of one in a tuple
     if f'{name}.interpolation' in known:
       value = text if re.fullmatch(r'[\d.]+(e-?\d+)?', text) else '1e-3'
       raise ValueError(
@@ -139,29 +327,3 @@ def _check_config(argv: Sequence[str]) -> dict[str, Any]:
       )
     if name not in known:
       raise ValueError(fields.unknown(name, text, known))
-  return known
-
-
-def load_config(path: str) -> ConfigDict:
-  """What a config file's get_config makes; ValueError where it makes none."""
-  file, colon, arguments = path.partition(':')
-  try:
-    module = runpy.run_path(file)
-    if 'get_config' not in module:
-      raise ValueError(f'--config={file} has no function get_config')
-    config = module['get_config'](*([arguments] if colon else []))
-  except FileNotFoundError as error:
-    raise ValueError(
-      f'--config={file}: there is no such file in {os.getcwd()}'
-    ) from error
-  except ValueError:
-    raise
-  except Exception as error:
-    reason = ' '.join(f'{type(error).__name__}: {error}'.split())
-    raise ValueError(f'--config={file} makes no config: {reason}') from error
-  if not isinstance(config, ConfigDict):
-    raise ValueError(
-      f'--config={file}: get_config gives a {type(config).__name__}; it must '
-      'be an ml_collections.ConfigDict'
-    )
-  return config

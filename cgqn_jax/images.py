@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from cgqn_jax import files
+
 SUFFIXES = ('.png', '.gif', '.npz')
 _READABLE = 96  # pixels; smaller frames are enlarged by a whole factor
 _WIDEST = 2400  # pixels of all frames of a row, where the factor has a choice
@@ -84,14 +86,19 @@ def check_path(path: str | pathlib.Path) -> pathlib.Path:
   Call it before computing what shall be saved.
   """
   path = pathlib.Path(path)
-  if path.suffix not in SUFFIXES:
+  if path.suffix.lower() not in SUFFIXES:
     raise ValueError(
       f'cannot write {path}: its suffix {path.suffix!r} says no format; use '
       'one of .png (a sheet), .gif (an animation), .npz (arrays)'
     )
-  if path.is_dir():
-    raise ValueError(f'cannot write {path}: it is a folder')
-  return path
+  return files.try_file(path)
+
+
+def check_fps(fps: float) -> float:
+  """Returns frames per second, or raises a ValueError where no GIF has them."""
+  if not 0.01 <= fps <= 100:
+    raise ValueError(f'fps is {fps:g}; it must be 0.01 to 100')
+  return fps
 
 
 def save(
@@ -110,19 +117,20 @@ def save(
   labelled by `row_labels`; .npz holds `frames` as they are, and `arrays`.
   """
   path = check_path(path)
-  if path.suffix == '.png':
+  suffix = path.suffix.lower()
+  if suffix == '.png':
     save_png(path, sheet(frames, row_labels, column_labels, context=context))
-  elif path.suffix == '.gif':
+  elif suffix == '.gif':
     save_gif(path, frames, labels=row_labels, context=context, fps=fps)
   else:
-    _parent(path)
-    np.savez_compressed(path, frames=frames, **(arrays or {}))
+    files.write_npz(path, {'frames': frames, **(arrays or {})})
 
 
 def save_png(path: str | pathlib.Path, image: Any) -> None:
   """Saves one picture [height, width, 3]."""
-  _parent(path)
-  Image.fromarray(to_uint8(image)).save(path, 'PNG')
+  picture = Image.fromarray(to_uint8(image))
+  with files.replacing(pathlib.Path(path)) as file:
+    picture.save(file, 'PNG')
 
 
 def save_gif(
@@ -138,6 +146,7 @@ def save_gif(
   labels: a caption per sample; context: bools [T] or [S, T], as in `sheet`.
   """
   frames = _checked(frames, 'a GIF takes frames [S, T, H, W, 3]')
+  check_fps(fps)
   samples, times = frames.shape[:2]
   marked = np.broadcast_to(context, (samples, times))
   stills = []
@@ -158,15 +167,15 @@ def save_gif(
     Image.fromarray(still).quantize(palette=palette, dither=Image.Dither.NONE)
     for still in stills
   ]
-  _parent(path)
-  images[0].save(
-    path,
-    'GIF',
-    save_all=True,
-    append_images=images[1:],
-    duration=round(1000 / fps),
-    loop=0,
-  )
+  with files.replacing(pathlib.Path(path)) as file:
+    images[0].save(
+      file,
+      'GIF',
+      save_all=True,
+      append_images=images[1:],
+      duration=round(1000 / fps),
+      loop=0,
+    )
 
 
 def _checked(frames: Any, wanted: str) -> np.ndarray:
@@ -210,7 +219,3 @@ def _stack(rows: Sequence[np.ndarray]) -> np.ndarray:
   paper = ((0, 0), (0, missing), (0, 0))
   filled = np.pad(rows[-1], paper, constant_values=255)
   return np.concatenate([*rows[:-1], filled])
-
-
-def _parent(path: str | pathlib.Path) -> None:
-  pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)

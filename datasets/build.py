@@ -205,15 +205,17 @@ def main(argv: list[str]) -> None:
   os.environ.setdefault('NPROC', '1')
   os.environ.setdefault('OMP_NUM_THREADS', '1')  # of NumPy, in the workers
   os.environ['JAX_PLATFORMS'], os.environ['JAX_ENABLE_X64'] = 'cpu', '0'
+  from cgqn_jax import files  # which may import JAX, hence after these
+
   logging.set_verbosity(logging.WARNING)
   words, config, data_dir = argv[1:], _CONFIG.value, _DATA_DIR.value
-  if data_dir is not None:  # no shell expands the ~ of --data_dir=~/data
-    data_dir = os.path.expanduser(data_dir)
   try:
+    if data_dir is not None:
+      data_dir = str(files.as_path(data_dir))
     if len(words) == 2 and words[0] == 'preview':
       builder = shards_lib.load(words[1], config, data_dir)
       default = f'{builder.name}_{builder.builder_config.name}.png'
-      path = pathlib.Path(_OUT.value or default)
+      path = files.try_file(files.as_path(_OUT.value or default))
       builder.fetch()
       builder.preview(path)
       print(f'drawn: {path.resolve()}')
@@ -230,7 +232,9 @@ def main(argv: list[str]) -> None:
         'give [preview] and one dataset, as in the two commands that --help '
         f'shows; got {words}'
       )
-  except BuildError as error:
+  except OSError as error:
+    sys.exit(f'build.py: {files.explain(error)}; the same command continues')
+  except ValueError as error:
     sys.exit(f'build.py: {error}')
   except KeyboardInterrupt:
     sys.exit('build.py: stopped; the same command continues')

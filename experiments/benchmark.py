@@ -8,16 +8,14 @@ of one process that does nothing else: run it on an idle machine. With
 --data=synthetic no dataset is needed and the waiting for data is not measured.
 """
 
-import pathlib
 from typing import Any
 
 from absl import flags
 import jax
 from ml_collections import ConfigDict, config_flags
 
-from cgqn_jax import cli, fields
+from cgqn_jax import cli, fields, files
 from cgqn_jax.benchmark.update import FUTURES, measure
-from cgqn_jax.files import append_jsonl
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'With its arguments: configs/narratives.py:preset=...'
@@ -37,7 +35,7 @@ _DATA = flags.DEFINE_enum(
 _REPEATS = flags.DEFINE_integer(
   'repeats', 10, 'Timings of which the median is taken.', lower_bound=1
 )
-_OUT = flags.DEFINE_string('out', None, 'JSON lines file to append to.')
+_OUT = cli.path_flag('out', None, 'JSON lines file to append to.')
 
 
 def table(row: dict[str, Any]) -> str:
@@ -62,12 +60,6 @@ def table(row: dict[str, Any]) -> str:
   return '\n'.join(f'{name:<{width}}  {cell}' for name, cell in cells.items())
 
 
-def append(path: str, row: dict[str, Any]) -> None:
-  """Adds the row to a file; the folder is made if need be."""
-  pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-  append_jsonl(pathlib.Path(path), row)
-
-
 def set_frames(
   config: ConfigDict, context: int | None, targets: int | None
 ) -> None:
@@ -85,14 +77,16 @@ def run() -> None:
   """Reads the flags, measures, prints and appends."""
   config = _CONFIG.value
   fields.check(config)
+  if _OUT.value:
+    files.try_file(_OUT.value)
   set_frames(config, _CONTEXT.value, _TARGETS.value)
   # A compilation read from a cache would take no time.
   jax.config.update('jax_enable_compilation_cache', False)
   pipeline = _DATA.value == 'pipeline'
   row = measure(config, pipeline=pipeline, repeats=_REPEATS.value)
-  print(table(row))
+  print(table(row), flush=True)
   if _OUT.value:
-    append(_OUT.value, row)
+    files.append_jsonl(_OUT.value, row)
 
 
 if __name__ == '__main__':

@@ -37,19 +37,18 @@ from types import FrameType
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from cgqn_jax import cli
+from cgqn_jax import cli, files
 from cgqn_jax.comparison import results, scores, tables, trials
 from cgqn_jax.comparison import runs as runs_lib
 from cgqn_jax.comparison.runs import Run
 from cgqn_jax.data import sources
-from cgqn_jax.files import replace_text, write_json
 from cgqn_jax.training import loop
 from cgqn_jax.training.checkpoints import saved_steps
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Experiment: configs/dice_comparison.py:preset=...'
 )
-_OUT = flags.DEFINE_string('out', None, 'Folder of the experiment.')
+_OUT = cli.path_flag('out', None, 'Folder of the experiment.')
 _LIST = flags.DEFINE_bool('list', False, 'Only list the runs, and how far.')
 _RUN = flags.DEFINE_integer('run', None, 'Only this one, as --list numbers.')
 _SUMMARY = flags.DEFINE_bool('summary', False, 'Only the tables.')
@@ -64,15 +63,7 @@ _TOGETHER = flags.DEFINE_bool(
 def plan(config: ConfigDict, out: pathlib.Path) -> list[Run]:
   """The runs of an experiment, or with --tune its trials."""
   names = runs_lib.compared(config)
-  if not pathlib.Path(config.base).is_file():
-    raise ValueError(
-      f'base is {config.base!r}, and there is no such file here; start from '
-      'the folder that it is relative to'
-    )
-  variances = {}
-  for name in names:
-    base = cli.load_config(f'{config.base}:{config.models[name].arguments}')
-    variances[name] = base.pixel_variance['values']
+  variances = {name: variances_of(config, name) for name in names}
   if _TUNE.value:
     return trials.runs(config, variances)
   chosen = trials.overrides(trials.read(config, out))
@@ -81,6 +72,20 @@ def plan(config: ConfigDict, out: pathlib.Path) -> list[Run]:
   for name in names if chosen else ():
     print(f'  {name}: {chosen[name] or "the preset as it is"}')
   return runs_lib.runs(config, variances, chosen)
+
+
+def variances_of(config: ConfigDict, name: str) -> tuple[float, ...]:
+  """pixel_variance.values of a model's own config."""
+  if not pathlib.Path(config.base).is_file():
+    raise ValueError(
+      f'base is {config.base!r}, and there is no such file here; start from '
+      'the folder that it is relative to'
+    )
+  arguments = config.models[name].arguments
+  own = cli.load_config(f'{config.base}:{arguments}')
+  if 'pixel_variance' not in own:
+    raise ValueError(f'base is {config.base!r}, which is no config of one run')
+  return own.pixel_variance['values']
 
 
 def execute(config: ConfigDict, run: Run, out: pathlib.Path) -> None:
@@ -214,7 +219,7 @@ def summarise(config: ConfigDict, runs: list[Run], out: pathlib.Path) -> None:
   parts += [trials.table(chosen)] if chosen else []
   text = '\n\n'.join(parts)
   results.write_rows(out, rows)
-  replace_text(out / 'table.md', text + '\n')
+  files.replace_text(out / 'table.md', text + '\n')
   result = {
     'config': config.to_dict(),
     'runs': [run.name for run in runs],
@@ -223,13 +228,13 @@ def summarise(config: ConfigDict, runs: list[Run], out: pathlib.Path) -> None:
     'differences': differences,
     'chosen': chosen,
   }
-  write_json(out / 'comparison.json', result)
+  files.write_json(out / 'comparison.json', result)
   print(f'{text}\n\nwrote {out}/table.md, runs.jsonl and comparison.json')
 
 
 def run() -> None:
   """Reads the flags and does what they say."""
-  config, out = _CONFIG.value, pathlib.Path(_OUT.value)
+  config, out = _CONFIG.value, _OUT.value
   runs = plan(config, out)
   if _LIST.value:
     width = max(len(run.name) for run in runs)
@@ -237,6 +242,7 @@ def run() -> None:
       state = runs_lib.state(config, run, out)
       print(f'{number:4}  {run.name:{width}}  {state}')
     return
+  files.try_folder(out)
   if _RUN.value is not None:
     if not 1 <= _RUN.value <= len(runs):
       raise ValueError(
@@ -255,4 +261,4 @@ def run() -> None:
 
 
 if __name__ == '__main__':
-  cli.start(run, required=('config', 'out'))
+  cli.start(run, required=('config', 'out'), resumes=True)

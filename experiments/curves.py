@@ -7,18 +7,18 @@ the least MSE of many samples where validation drew them. With --seconds, of an
 update on an idle machine, over minutes: minutes to quality.
 """
 
-import pathlib
+import math
 
 from absl import flags
 from matplotlib.figure import Figure
 import numpy as np
 
-from cgqn_jax import cli
+from cgqn_jax import cli, files
 from cgqn_jax.training.metrics_log import read_metrics
 
 _WORKDIRS = flags.DEFINE_list('workdirs', None, 'Folders of trainings.')
 _LABELS = flags.DEFINE_list('labels', None, 'Names in the legend.')
-_OUT = flags.DEFINE_string('out', 'curves.png', 'Picture to write.')
+_OUT = cli.path_flag('out', 'curves.png', 'Picture to write, a PNG or PDF.')
 _SECONDS = flags.DEFINE_list(
   'seconds', None, 'Seconds an update of each run; the axis is in minutes.'
 )
@@ -33,11 +33,18 @@ _SMOOTHED = 5  # logged rows of which the mean is drawn
 
 def draw() -> None:
   """Reads the flags and writes the picture."""
-  workdirs = [pathlib.Path(workdir) for workdir in _WORKDIRS.value]
+  workdirs = [files.as_path(workdir) for workdir in _WORKDIRS.value]
   labels = _LABELS.value or [workdir.name for workdir in workdirs]
   if len(labels) != len(workdirs):
     raise ValueError(f'{len(labels)} --labels for {len(workdirs)} --workdirs')
   figure = Figure(figsize=(15, 4), layout='constrained')
+  suffix = _OUT.value.suffix.lower()[1:]
+  if suffix not in (known := figure.canvas.get_supported_filetypes()):
+    raise ValueError(
+      f'--out={_OUT.value}: its suffix says no format; use one of '
+      f'{", ".join(f".{name}" for name in known)}'
+    )
+  files.try_file(_OUT.value)
   axes = figure.subplots(1, 3)
   for workdir, label, minutes in zip(
     workdirs, labels, minutes_per_update(), strict=True
@@ -66,7 +73,8 @@ def draw() -> None:
   axes[2].set_yscale('log')
   axes[1].legend(frameon=False)
   figure.suptitle('lines: training batches; dots: validation', fontsize=9)
-  figure.savefig(_OUT.value, dpi=110)
+  with files.replacing(_OUT.value) as file:
+    figure.savefig(file, format=suffix, dpi=110)
   print(f'wrote {_OUT.value}')
 
 
@@ -84,7 +92,9 @@ def minutes_per_update() -> list[float]:
     seconds = [float(x) for x in _SECONDS.value]
   except ValueError:
     seconds = []
-  if len(seconds) != len(_WORKDIRS.value) or min(seconds) <= 0:
+  if len(seconds) != len(_WORKDIRS.value) or not all(
+    0 < x < math.inf for x in seconds
+  ):
     raise ValueError(
       f'--seconds is {",".join(_SECONDS.value)!r}; give a number above 0 for '
       f'each of the {len(_WORKDIRS.value)} --workdirs'

@@ -8,8 +8,6 @@ the samples of narratives whose futures can be counted, and of dice; beside each
 score stands what trivial and perfect predictors get.
 """
 
-import pathlib
-
 from absl import flags
 
 from cgqn_jax import cli
@@ -17,15 +15,14 @@ from cgqn_jax.comparison import scores
 from cgqn_jax.data.sources import open_source
 from cgqn_jax.evaluation import tasks
 from cgqn_jax.evaluation.subject import Subject
+from cgqn_jax.files import try_folder
 from cgqn_jax.training.workdir import checkpoint_step, load
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a training.')
+_WORKDIR = cli.path_flag('workdir', None, 'Folder of a training.')
 _SPLIT = flags.DEFINE_enum(
   'split', 'test', ['validation', 'test'], 'Choose on one, report the other.'
 )
-_STEP = flags.DEFINE_string(
-  'step', 'best', "Checkpoint: a number, 'latest' or 'best'."
-)
+_STEP = cli.step_flag()
 flags.DEFINE_integer(
   'num_scenes', 1000, 'First scenes of the split.', lower_bound=1
 )
@@ -36,29 +33,24 @@ flags.DEFINE_integer(
   'num_draws', 16, 'Posterior draws of the bounds.', lower_bound=1
 )
 flags.DEFINE_integer('batch_size', 10, 'Scenes at once.', lower_bound=1)
-flags.DEFINE_integer(
-  'seed', 0, 'Of all noise.', lower_bound=0, upper_bound=2**31 - 1
-)
-_SOURCE = flags.DEFINE_enum(
-  'source',
-  None,
-  ['tfds', 'simulator', 'folder', 'gqn'],
-  'Read scenes from here instead of where training read them.',
-)
+cli.seed_flag('Of all noise.')
+_SOURCE = cli.source_flag()
 _CONTEXT = flags.DEFINE_string(
   'context', None, 'Frames of a video that the model sees, as 0,5 or 0:6.'
 )
 _OVERWRITE = flags.DEFINE_bool(
   'overwrite', False, 'Evaluate again even if this evaluation is there.'
 )
-_OUT = flags.DEFINE_string(
+_OUT = cli.path_flag(
   'out', None, 'Folder of the results; by default <workdir>/eval.'
 )
 
 
 def run() -> None:
   """Reads the flags, evaluates, prints and writes; or says that it is done."""
-  workdir = pathlib.Path(_WORKDIR.value)
+  workdir = _WORKDIR.value
+  if _OUT.value:
+    try_folder(_OUT.value)
   step = checkpoint_step(workdir, _STEP.value)
   model, params, config = load(workdir, step)
   if _SOURCE.value:
@@ -70,7 +62,7 @@ def run() -> None:
   names = ('num_scenes', 'num_samples', 'num_draws', 'batch_size', 'seed')
   asked = {name: flags.FLAGS[name].value for name in names}
   protocol = tasks.protocol(config, source, step, asked)
-  out = pathlib.Path(_OUT.value or workdir / 'eval')
+  out = _OUT.value or workdir / 'eval'
   subject = Subject(model, params, config, source, protocol)
   scores.evaluate(subject, out, _OVERWRITE.value)
 

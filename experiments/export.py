@@ -7,29 +7,27 @@ averaged parameters where the run kept them), and the table of W/eval if there
 is one. `cgqn_jax.load`, sample.py and evaluate.py take it as a workdir.
 """
 
-import pathlib
 import shutil
 
-from absl import flags
 import jax.numpy as jnp
 
 from cgqn_jax import cli
+from cgqn_jax.files import replace_text, try_folder
 from cgqn_jax.training.checkpoints import Checkpoints
 from cgqn_jax.training.update import TrainState
 from cgqn_jax.training.workdir import checkpoint_step, load, open_workdir
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a training.')
-_STEP = flags.DEFINE_string(
-  'step', 'best', "Checkpoint: a number, 'latest' or 'best'."
-)
-_OUT = flags.DEFINE_string('out', None, 'Folder to make.')
+_WORKDIR = cli.path_flag('workdir', None, 'Folder of a training.')
+_STEP = cli.step_flag()
+_OUT = cli.path_flag('out', None, 'Folder to make.')
 
 
 def export() -> None:
   """Reads the flags and writes the folder."""
-  out, workdir = pathlib.Path(_OUT.value), pathlib.Path(_WORKDIR.value)
+  out, workdir = _OUT.value, _WORKDIR.value
   if out.exists():
     raise ValueError(f'{out} exists; remove it or choose another --out')
+  try_folder(out)
   step = checkpoint_step(workdir, _STEP.value)
   _, params, config = load(workdir, step)
   open_workdir(out, config)
@@ -40,7 +38,7 @@ def export() -> None:
     checkpoints.save(state)
   # Orbax stores an absolute path here; only that the file exists matters.
   for mark in out.rglob('commit_success.txt'):
-    mark.write_text('complete\n')
+    replace_text(mark, 'complete\n')
   if (workdir / 'eval').is_dir():
     shutil.copytree(workdir / 'eval', out / 'eval')
   size = sum(p.stat().st_size for p in out.rglob('*') if p.is_file())

@@ -15,12 +15,13 @@ it.
 """
 
 from collections.abc import Callable
+import math
 import pathlib
 from typing import Any, NamedTuple
 
 from absl import flags
 
-from cgqn_jax import cli
+from cgqn_jax import cli, files
 from cgqn_jax.benchmark import jump
 from cgqn_jax.comparison import dice_tables, results, runs, tables
 from cgqn_jax.data import protocols
@@ -28,15 +29,14 @@ from cgqn_jax.figures import curves as curves_lib
 from cgqn_jax.figures import jump as jump_lib
 from cgqn_jax.figures import samples, style
 from cgqn_jax.figures import scenes as scenes_lib
-from cgqn_jax.files import read_json, replace_text, write_json
 from cgqn_jax.training.workdir import find, read_workdir
 
-_RUNS = flags.DEFINE_string('runs', None, 'Folder of experiments/compare.py.')
+_RUNS = cli.path_flag('runs', None, 'Folder of experiments/compare.py.')
 _WORKDIRS = flags.DEFINE_list(
   'workdirs', None, 'Instead of --runs, as cgqn=W,gqn=X: name and folder.'
 )
-_JUMP = flags.DEFINE_string('jump', None, 'File of experiments/jump.py.')
-_OUT = flags.DEFINE_string('out', None, 'Folder of the figures.')
+_JUMP = cli.path_flag('jump', None, 'File of experiments/jump.py.')
+_OUT = cli.path_flag('out', None, 'Folder of the figures.')
 _ONLY = flags.DEFINE_list(
   'only',
   None,
@@ -51,26 +51,23 @@ _SCENES = flags.DEFINE_string(
 _NUM_SAMPLES = flags.DEFINE_integer(
   'num_samples', 4, 'Of each model in figure 7.', lower_bound=1
 )
-_SEED = flags.DEFINE_integer('seed', 0, 'Of the samples.')
+_SEED = cli.seed_flag('Of the samples.')
 _SEM = flags.DEFINE_float(
   'sem', 2**0.5, 'Bars of figure 5, in standard errors of the mean.'
 )
-_SOURCE = flags.DEFINE_enum(
-  'source', None, ['tfds', 'simulator'], 'Read scenes from here instead.'
-)
+_SOURCE = cli.source_flag(('tfds', 'simulator'))
 
 
 def rows_of_runs() -> list[dict[str, Any]]:
   """The rows of --runs, one per run."""
   if not _RUNS.value:
     raise ValueError('it needs --runs, the folder of an experiment')
-  return results.read_rows(pathlib.Path(_RUNS.value))
+  return results.read_rows(_RUNS.value)
 
 
 def curves_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
   """Their curves over training, by the names of the runs."""
-  folder = pathlib.Path(_RUNS.value)
-  return {row['run']: runs.read_curve(folder / row['run']) for row in rows}
+  return {row['run']: runs.read_curve(_RUNS.value / row['run']) for row in rows}
 
 
 def workdirs() -> dict[str, pathlib.Path]:
@@ -82,7 +79,7 @@ def workdirs() -> dict[str, pathlib.Path]:
         raise ValueError(
           f'--workdirs={",".join(_WORKDIRS.value)}; give name=folder, as cgqn=W'
         )
-    return {name: find(path) for name, _, path in pairs}
+    return {name: find(files.as_path(path)) for name, _, path in pairs}
   rows = rows_of_runs()
   if rows[0]['protocol_task'] == 'dice':  # which is compared by variance
     variances = sorted({row['variance'] for row in rows})
@@ -95,7 +92,7 @@ def workdirs() -> dict[str, pathlib.Path]:
     rows = [row for row in rows if row['variance'] == variance]
   groups = results.groups(results.choose(rows, 1e-9, 1))
   best = [row for group in groups.values() for row in group if row['chosen']]
-  return {row['model']: pathlib.Path(_RUNS.value) / row['run'] for row in best}
+  return {row['model']: _RUNS.value / row['run'] for row in best}
 
 
 def load() -> dict[str, samples.Loaded]:
@@ -112,14 +109,13 @@ def write(
   name: str, figure: Any, numbers: Any, text: str | None = None
 ) -> None:
   """Writes <out>/<name>.json, and .png and .md where there are any."""
-  path = pathlib.Path(_OUT.value) / name
-  path.parent.mkdir(parents=True, exist_ok=True)
+  path = _OUT.value / name
   if figure is not None:
     style.save(figure, path.with_suffix('.png'))
-  write_json(path.with_suffix('.json'), numbers)
+  files.write_json(path.with_suffix('.json'), numbers)
   print(f'wrote {path}{".png" if figure is not None else ".json"}')
   if text is not None:
-    replace_text(path.with_suffix('.md'), text + '\n')
+    files.replace_text(path.with_suffix('.md'), text + '\n')
     print(f'wrote {path}.md')
 
 
@@ -250,6 +246,8 @@ def run() -> None:
     raise ValueError(
       'give --runs, the folder of an experiment, or --workdirs=cgqn=W'
     )
+  if not 0 < _SEM.value < math.inf:
+    raise ValueError(f'--sem is {_SEM.value:g}; it must be above 0')
   asked = _ONLY.value or applicable()
   for name in asked:
     if name not in FIGURES:
@@ -257,9 +255,13 @@ def run() -> None:
         f'there is no figure {name!r}; there are {", ".join(FIGURES)}'
       )
   if _RUNS.value:
-    path = pathlib.Path(_RUNS.value) / 'comparison.json'
-    for name, state in read_json(path)['missing'].items():
-      print(f'missing: {name}: {state}')
+    path = _RUNS.value / 'comparison.json'
+    remedy = 'compare.py --summary writes it anew'
+    summary = files.read_json(path, remedy)
+    with files.form_of(path, remedy):
+      for name, state in summary['missing'].items():
+        print(f'missing: {name}: {state}')
+  files.try_folder(_OUT.value)
   failed = []
   for name in asked:
     try:

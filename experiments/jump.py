@@ -10,20 +10,18 @@ round over all models, frames and modes; run it on an idle machine. Writes a
 JSON line per model, frame and mode, once all is measured.
 """
 
-import pathlib
-
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from cgqn_jax import cli
 from cgqn_jax.benchmark import jump
 from cgqn_jax.comparison import runs
-from cgqn_jax.files import write_jsonl
+from cgqn_jax.files import try_file, write_jsonl
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Experiment: configs/comparison.py:preset=...'
 )
-_OUT = flags.DEFINE_string('out', None, 'JSON lines file, written anew.')
+_OUT = cli.path_flag('out', None, 'JSON lines file, written anew.')
 _FRAMES = flags.DEFINE_string(
   'frames', '6,8,10,12,16,20,40,100', 't; videos of training end at 20.'
 )
@@ -51,9 +49,7 @@ def configs_of(config: ConfigDict) -> dict[str, ConfigDict]:
 
 def run() -> None:
   """Reads the flags, measures, writes."""
-  out = pathlib.Path(_OUT.value)
-  if out.is_dir():
-    raise ValueError(f'--out={out} is a folder; give a file in it, *.jsonl')
+  out = try_file(_OUT.value)
   frames = sorted(cli.parse_frames(_FRAMES.value, 'frames', 10**6))
   rows = jump.measure(
     configs_of(_CONFIG.value),
@@ -62,7 +58,6 @@ def run() -> None:
     num_samples=_NUM_SAMPLES.value,
     repeats=_REPEATS.value,
   )
-  out.parent.mkdir(parents=True, exist_ok=True)
   write_jsonl(out, rows)
   print(f'wrote {out}: {len(rows)} rows')
 

@@ -32,7 +32,7 @@ from cgqn_jax.simulators import dice
 from cgqn_jax.training.workdir import load
 from cgqn_jax.types import Batch, Scene
 
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = cli.path_flag(
   'workdir', None, 'Folder of a training, or of shipped weights.'
 )
 _CONTEXT = flags.DEFINE_string(
@@ -60,22 +60,13 @@ flags.DEFINE_alias('scene', 'scenes')
 _SPLIT = flags.DEFINE_enum(
   'split', 'test', ['train', 'validation', 'test'], 'Where scenes come from.'
 )
-_STEP = flags.DEFINE_string(
-  'step', 'best', "Checkpoint: a number, 'latest' or 'best'."
-)
-_SEED = flags.DEFINE_integer(
-  'seed', 0, 'Of the samples.', lower_bound=0, upper_bound=2**31 - 1
-)
-_SOURCE = flags.DEFINE_enum(
-  'source',
-  None,
-  ['tfds', 'simulator', 'folder', 'gqn'],
-  'Read scenes from here instead of where training read them.',
-)
+_STEP = cli.step_flag()
+_SEED = cli.seed_flag('Of the samples.')
+_SOURCE = cli.source_flag()
 _FPS = flags.DEFINE_float(
   'fps', None, 'Frames a second of a GIF; 4, of a turntable 12.'
 )
-_OUT = flags.DEFINE_string('out', 'samples.gif', 'Picture to write.')
+_OUT = cli.path_flag('out', 'samples.gif', 'Picture to write.')
 
 
 def read_batch(
@@ -143,9 +134,10 @@ def turntable(config: ConfigDict, scenes: list[int]) -> Scene:
 
 def draw() -> None:
   """Reads the flags, samples, writes the picture."""
-  path = images.check_path(_OUT.value)
-  if _FPS.value is not None and not 0.1 <= _FPS.value <= 100:
-    raise ValueError(f'--fps is {_FPS.value}; it must be from 0.1 to 100')
+  path, fps = images.check_path(_OUT.value), _FPS.value
+  if fps is None:
+    fps = 12.0 if _TURNTABLE.value else 4.0
+  images.check_fps(fps)
   model, params, config = load(_WORKDIR.value, _STEP.value)
   if _SOURCE.value:
     config.data.source = _SOURCE.value
@@ -161,13 +153,11 @@ def draw() -> None:
   warn_outside_training(config, seen[0])
   columns = [f'F{frame + 1}' for frame in queries]
   marked = np.array([np.isin(queries, context) for context in seen])
-  fps = 4.0
   if count := _TURNTABLE.value:
     batch = batch._replace(target=turntable(config, scenes))
     queries = []
     columns = [f'{round(360 * i / count)}°' for i in range(count)]
     marked = np.zeros((len(scenes), count), bool)
-    fps = 12.0
   if isinstance(model, Sequential):
     check_sequential(
       batch.context.views,
@@ -194,7 +184,7 @@ def draw() -> None:
     row_labels=labels,
     column_labels=columns,
     context=np.repeat(marked, len(names), axis=0),
-    fps=_FPS.value or fps,
+    fps=fps,
     arrays={
       'samples': samples,
       'truth': np.asarray(batch.target.frames),

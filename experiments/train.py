@@ -25,7 +25,7 @@ from cgqn_jax.training import loop
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Config, with its arguments: configs/narratives.py:preset=...'
 )
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = cli.path_flag(
   'workdir',
   None,
   'Folder of the run; by default runs/<dataset>-<model>-<preset>-seed<k>.',
@@ -43,7 +43,7 @@ _DISTRIBUTED = flags.DEFINE_bool(
 def run() -> None:
   """Reads the flags and trains."""
   if _DISTRIBUTED.value:
-    jax.distributed.initialize()
+    _join()
   config = _CONFIG.value
   model = loop.check(config)  # before a dataset is built for nothing
   stem = f'runs/{config.dataset}-{config.model.name}-{config.preset}'
@@ -55,6 +55,17 @@ def run() -> None:
     workdirs = {seed: f'{stem}-seed{seed}' for seed in _seeds(_SEEDS.value)}
   sources.build_missing(config)
   loop.train(model, config, workdirs)
+
+
+def _join() -> None:
+  """Finds the other processes; ValueError where there is no cluster."""
+  try:
+    jax.distributed.initialize()
+  except (ValueError, RuntimeError) as error:
+    raise ValueError(
+      f'--distributed: {error} No cluster tells this process of the others; '
+      'start one by srun, mpirun or on a TPU pod, or leave the flag out'
+    ) from error
 
 
 def _seeds(given: Sequence[str]) -> list[int]:
@@ -70,4 +81,4 @@ def _seeds(given: Sequence[str]) -> list[int]:
 
 
 if __name__ == '__main__':
-  cli.start(run, required=('config',))
+  cli.start(run, required=('config',), resumes=True)

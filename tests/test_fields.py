@@ -204,30 +204,6 @@ def test_a_constant_schedule_as_it_is_said(monkeypatch):
 
 
 @pytest.mark.parametrize(
-  ('text', 'message'),
-  [
-    ('', 'get_config'),
-    ('def get_config(): return {}', 'gives a dict'),
-    ('def get_config(): return 1 / 0', 'ZeroDivisionError: division by zero'),
-    ('def get_config(:', 'SyntaxError'),
-  ],
-)
-def test_a_file_that_makes_no_config(tmp_path, text, message):
-  path = tmp_path / 'mine.py'
-  path.write_text(text)
-  with pytest.raises(ValueError, match=message) as error:
-    cli.read_config([f'--config={path}'])
-  assert f'--config={path}' in one_line(error.value)
-
-
-def test_a_config_that_is_not_here(tmp_path, monkeypatch):
-  monkeypatch.chdir(tmp_path)
-  with pytest.raises(ValueError, match='no such file in') as error:
-    cli.read_config([f'--config={CONFIGS[0]}'])
-  assert str(tmp_path) in one_line(error.value)
-
-
-@pytest.mark.parametrize(
   ('path', 'changes', 'message'),
   [
     (0, {'seed': 2**31}, 'seed is 2147483648; it must be a whole number from'),

@@ -169,9 +169,10 @@ def flops(model: Model, num_samples: int, *arguments: Any) -> int:
 
 def load(path: str | pathlib.Path) -> list[dict[str, Any]]:
   """Reads what `measure` gave; ValueError, one line, where there is none."""
-  rows = read_jsonl(pathlib.Path(path))
-  if not rows or 'timings' not in rows[0]:
-    raise ValueError(f'{path} holds no rows of experiments/jump.py')
+  fields = ('model', 'frame', 'mode', 'seconds', 'timings', 'flops')
+  rows = read_jsonl(pathlib.Path(path), fields)
+  if not rows:
+    raise ValueError(f'{path} holds no rows; experiments/jump.py writes them')
   return rows
 
 

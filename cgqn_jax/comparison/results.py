@@ -15,54 +15,60 @@ from cgqn_jax.comparison import runs as runs_lib
 from cgqn_jax.comparison.runs import Run
 from cgqn_jax.config import DETERMINISTIC
 from cgqn_jax.evaluation.videos import best_metric
-from cgqn_jax.files import read_json, read_jsonl, write_jsonl
+from cgqn_jax.files import form_of, read_jsonl, read_npz, write_jsonl
 from cgqn_jax.training.metrics_log import read_metrics
 
 COLLAPSED = 0.1  # nats
+# Of a row of runs.jsonl: those that tables and figures look at by name.
+_FIELDS = (
+  'run', 'model', 'variance', 'seed', 'validation_loss', 'chosen',
+  'protocol_dataset', 'protocol_frame_size',
+)  # fmt: skip
 BUDGETS = ('updates', 'seconds', 'FLOPs')
 
 
 def row(run: Run, out: pathlib.Path) -> dict[str, Any]:
   """All of a finished run as one flat row of runs.jsonl."""
   workdir = out / run.name
-  result = read_json(workdir / runs_lib.METRICS)
+  result = runs_lib.read(workdir / runs_lib.METRICS)
   curve = runs_lib.read_curve(workdir)
-  protocol, metrics = result['protocol'], dict(result['metrics'])
-  validation = read_json(workdir / runs_lib.VALIDATION)['metrics']
-  errors = metrics.pop('standard_errors', {})
+  validation = runs_lib.read(workdir / runs_lib.VALIDATION, 'metrics')
   losses = {
-    line['step']: line['loss'] for line in read_metrics(workdir, 'validation')
+    line['step']: line.get('loss')
+    for line in read_metrics(workdir, 'validation')
   }
-  return {
-    'run': run.name,
-    'model': run.model,
-    'variance': run.variance or protocol['pixel_variance'],
-    'seed': run.seed,
-    'num_steps': curve['num_steps'],
-    'train_seconds': curve['points'][-1]['train_seconds'],
-    'parameters': curve['parameters'],
-    'flops_per_update': curve['flops_per_update'],
-    'validation_loss': losses.get(protocol['step']),
-    **metrics,
-    # By these `failure` decides.
-    **{
-      f'validation_{name}': value
-      for name, value in validation.items()
-      if name.startswith(('best_of_', 'copy_last_frame', 'negative_elbo'))
-      or name == 'kl'
-    },
-    **{f'error_{name}': value for name, value in errors.items()},
-    'protocol_task': _task(metrics),
-    **{f'protocol_{name}': value for name, value in protocol.items()},
-    'date': result['date'],
-    **{f'version_{name}': text for name, text in result['versions'].items()},
-  }
+  with form_of(workdir / 'eval'):
+    protocol, metrics = result['protocol'], dict(result['metrics'])
+    errors = metrics.pop('standard_errors', {})
+    return {
+      'run': run.name,
+      'model': run.model,
+      'variance': run.variance or protocol['pixel_variance'],
+      'seed': run.seed,
+      'num_steps': curve['num_steps'],
+      'train_seconds': curve['points'][-1]['train_seconds'],
+      'parameters': curve['parameters'],
+      'flops_per_update': curve['flops_per_update'],
+      'validation_loss': losses.get(protocol['step']),
+      **metrics,
+      # By these `failure` decides.
+      **{
+        f'validation_{name}': value
+        for name, value in validation.items()
+        if name.startswith(('best_of_', 'copy_last_frame', 'negative_elbo'))
+        or name == 'kl'
+      },
+      **{f'error_{name}': value for name, value in errors.items()},
+      'protocol_task': _task(metrics),
+      **{f'protocol_{name}': value for name, value in protocol.items()},
+      'date': result['date'],
+      **{f'version_{name}': text for name, text in result['versions'].items()},
+    }
 
 
 def read_per_scene(workdir: pathlib.Path) -> dict[str, np.ndarray]:
   """The scores of each test scene, [V] by name, and their `example_id`."""
-  with np.load(workdir / runs_lib.PER_SCENE) as arrays:
-    return dict(arrays)
+  return read_npz(workdir / runs_lib.PER_SCENE, runs_lib.REMEDY)
 
 
 def failure(row: Mapping[str, Any]) -> str | None:
@@ -143,8 +149,11 @@ def read_rows(out: pathlib.Path) -> list[dict[str, Any]]:
     raise ValueError(
       f'{path} does not exist; experiments/compare.py --out={out} writes it'
     )
+  rows = read_jsonl(path, _FIELDS)
+  if not rows:
+    raise ValueError(f'{path} holds no run; experiments/compare.py writes them')
   # Versions before 0.2 did not write the task.
-  return [{'protocol_task': _task(row)} | row for row in read_jsonl(path)]
+  return [{'protocol_task': _task(row)} | row for row in rows]
 
 
 def _task(metrics: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from cgqn_jax import fields
-from cgqn_jax.files import read_json, write_json
+from cgqn_jax.files import form_of, read_json, write_json
 from cgqn_jax.training.checkpoints import saved_steps
 
 # Of a workdir: the scores on test and on validation scenes, the curve over
@@ -23,6 +23,7 @@ from cgqn_jax.training.checkpoints import saved_steps
 METRICS, PER_SCENE = 'eval/metrics.json', 'eval/per_scene.npz'
 VALIDATION = 'validation/metrics.json'
 CURVE, TRIAL, DIVERGED = 'eval/curve.json', 'trial.json', 'diverged.json'
+REMEDY = 'remove it, and experiments/compare.py writes it anew'
 # What `state` says of runs with which nothing is left to do.
 FINISHED, LOST = 'finished', 'diverged: its loss was not finite'
 
@@ -150,10 +151,23 @@ def asked(config: ConfigDict, run: Run) -> dict[str, Any]:
   return json.loads(json.dumps(settings))
 
 
+def read(path: pathlib.Path, *fields: str) -> Any:
+  """A record of a run, or what `fields` lead to in it.
+
+  Raises:
+    ValueError: in one line, where it is damaged or of another form.
+  """
+  value = read_json(path, REMEDY)
+  with form_of(path, REMEDY):
+    for field in fields:
+      value = value[field]
+  return value
+
+
 def evaluated(workdir: pathlib.Path) -> dict[str, Any]:
   """The protocols under which a run was evaluated last, by anyone."""
   names = [n for n in (METRICS, VALIDATION) if (workdir / n).exists()]
-  return {name: read_json(workdir / name)['protocol'] for name in names}
+  return {name: read(workdir / name, 'protocol') for name in names}
 
 
 def state(config: ConfigDict, run: Run, out: pathlib.Path) -> str:
@@ -169,7 +183,7 @@ def state(config: ConfigDict, run: Run, out: pathlib.Path) -> str:
   step = max(saved_steps(workdir / 'checkpoints'), default=0)
   if step < run.num_steps:
     lost = workdir / DIVERGED
-    if lost.exists() and read_json(lost)['asked']['flags'] == now['flags']:
+    if lost.exists() and read(lost, 'asked', 'flags') == now['flags']:
       return LOST
     return f'update {step:,} of {run.num_steps:,}'
   needed = (METRICS, PER_SCENE, VALIDATION, CURVE)
@@ -177,10 +191,10 @@ def state(config: ConfigDict, run: Run, out: pathlib.Path) -> str:
     needed = (TRIAL,)
   if not all((workdir / name).exists() for name in needed):
     return 'trained, not evaluated'
-  record = read_json(workdir / needed[-1])
-  same = record['asked'] == now
+  record = workdir / needed[-1]
+  same = read(record, 'asked') == now
   if run.trial is None:  # and nobody has evaluated it otherwise since
-    same = same and record.get('evaluated') == evaluated(workdir)
+    same = same and read(record).get('evaluated') == evaluated(workdir)
   return FINISHED if same else 'trained or evaluated with other settings'
 
 
@@ -191,4 +205,4 @@ def record_divergence(config: ConfigDict, run: Run, out: pathlib.Path) -> None:
 
 def read_curve(workdir: pathlib.Path) -> dict[str, Any]:
   """What `scores.write_curve` wrote of a run."""
-  return read_json(workdir / CURVE)
+  return read(workdir / CURVE)

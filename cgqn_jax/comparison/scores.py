@@ -22,7 +22,13 @@ from cgqn_jax.data import batches
 from cgqn_jax.data.sources import open_source
 from cgqn_jax.evaluation import tasks
 from cgqn_jax.evaluation.subject import Subject
-from cgqn_jax.files import read_json, write_json
+from cgqn_jax.files import (
+  form_of,
+  read_json,
+  replacing,
+  try_folder,
+  write_json,
+)
 from cgqn_jax.models.build import Model, build, counted
 from cgqn_jax.training.checkpoints import saved_steps
 from cgqn_jax.training.metrics_log import read_metrics
@@ -33,6 +39,8 @@ from cgqn_jax.training.workdir import (
   versions,
 )
 from cgqn_jax.types import Params
+
+_ANEW = 'evaluate.py --overwrite writes it anew'
 
 
 def evaluate(
@@ -46,15 +54,22 @@ def evaluate(
   task, protocol = tasks.for_config(subject.config), subject.protocol
   path, arrays = out / 'metrics.json', out / 'per_scene.npz'
   if path.exists() and arrays.exists() and not overwrite:
-    there = read_json(path)
-    if there.get('protocol') == protocol:
-      print(task.report(there['metrics'], protocol))
-      print(f'\nthis evaluation was already in {path}')
+    there = read_json(path, _ANEW)
+    with form_of(path, _ANEW):
+      same = there['protocol'] == protocol
+      text = task.report(there['metrics'], protocol) if same else None
+    if same:
+      print(f'{text}\n\nthis evaluation was already in {path}')
       return
+  try_folder(out)
   scores = task.evaluate(subject)
-  out.mkdir(parents=True, exist_ok=True)
+  # First of all: whatever becomes of the files, the numbers are there.
+  print(task.report(scores.metrics, protocol), flush=True)
   images.save_png(out / 'samples.png', scores.sheet)
-  np.savez_compressed(arrays, **scores.per_scene)
+  with replacing(arrays) as file:
+    np.savez_compressed(file, **scores.per_scene)
+    # Old numbers never stand beside new arrays, should a kill come now.
+    path.unlink(missing_ok=True)
   result = {
     'metrics': scores.metrics,
     'protocol': protocol,
@@ -62,7 +77,6 @@ def evaluate(
     'date': datetime.date.today().isoformat(),
   }
   write_json(path, result)
-  print(task.report(scores.metrics, protocol))
   print(f'\nwrote {path}, {arrays} and {out / "samples.png"}')
 
 
@@ -125,7 +139,6 @@ def write_curve(
     # The evaluations it belongs to, should they be written over.
     'evaluated': runs.evaluated(workdir),
   }
-  (workdir / runs.CURVE).parent.mkdir(exist_ok=True)
   write_json(workdir / runs.CURVE, curve)
   return curve
 

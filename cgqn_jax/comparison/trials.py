@@ -16,7 +16,7 @@ from cgqn_jax.comparison import markdown
 from cgqn_jax.comparison import runs as runs_lib
 from cgqn_jax.comparison.runs import Run
 from cgqn_jax.evaluation.metrics import best_of
-from cgqn_jax.files import read_json, write_json
+from cgqn_jax.files import form_of, read_json, write_json
 
 CHOSEN = 'chosen.json'  # of an experiment
 
@@ -78,15 +78,15 @@ def _check(config: ConfigDict, tried: Mapping[str, Sequence[str]]) -> None:
 def record(config: ConfigDict, run: Run, out: pathlib.Path) -> None:
   """Writes trial.json of a trial that is trained and evaluated."""
   workdir, metric = out / run.name, config.trials.metric
-  result = read_json(workdir / runs_lib.VALIDATION)
-  if metric not in result['metrics']:
+  path = workdir / runs_lib.VALIDATION
+  metrics = runs_lib.read(path, 'metrics')
+  if metric not in metrics:
     raise ValueError(
-      f'trials.metric is {metric!r}; {workdir} has '
-      f'{", ".join(result["metrics"])}'
+      f'trials.metric is {metric!r}; {workdir} has {", ".join(metrics)}'
     )
   trial = {
-    'score': result['metrics'][metric],
-    'protocol': result['protocol'],
+    'score': metrics[metric],
+    'protocol': runs_lib.read(path, 'protocol'),
     'asked': runs_lib.asked(config, run),
   }
   write_json(workdir / runs_lib.TRIAL, trial)
@@ -114,7 +114,7 @@ def choose(
   for run in trials:
     score = None
     if states[run.name] == runs_lib.FINISHED:
-      score = read_json(out / run.name / runs_lib.TRIAL)['score']
+      score = runs_lib.read(out / run.name / runs_lib.TRIAL, 'score')
     overrides = config.models[run.model].trials[run.trial - 1]
     models.setdefault(run.model, {'trials': []})['trials'].append(
       {'trial': run.trial, 'overrides': overrides, 'score': score}
@@ -149,14 +149,15 @@ def read(config: ConfigDict, out: pathlib.Path) -> dict[str, Any] | None:
   path = out / CHOSEN
   if not path.exists():
     return None
-  chosen = read_json(path)
+  remedy = 'choose again with --tune, or take it away'
+  chosen = read_json(path, remedy)
   for name in runs_lib.compared(config):
-    trials = chosen['models'].get(name, {'trials': []})['trials']
-    tried = tuple(trial['overrides'] for trial in trials)
+    with form_of(path, remedy):
+      trials = chosen['models'].get(name, {'trials': []})['trials']
+      tried = tuple(trial['overrides'] for trial in trials)
     if tried != tuple(config.models[name].trials):
       raise ValueError(
-        f'{path} was not made with these trials of {name}; choose again with '
-        '--tune, or take it away'
+        f'{path} was not made with these trials of {name}; {remedy}'
       )
   return chosen
 

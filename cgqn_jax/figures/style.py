@@ -4,10 +4,12 @@ CGQN is blue and GQN red, as in the paper.
 """
 
 from collections.abc import Collection
+import pathlib
 import textwrap
-from typing import Any
 
 from matplotlib.figure import Figure
+
+from cgqn_jax.files import replacing
 
 STYLE = {
   'axes.spines.right': False,
@@ -76,6 +78,7 @@ def caption(figure: Figure, text: str) -> None:
   )
 
 
-def save(figure: Figure, path: Any) -> None:
+def save(figure: Figure, path: pathlib.Path) -> None:
   """A PNG, fine enough for print."""
-  figure.savefig(path, dpi=200, facecolor='white')
+  with replacing(path) as file:
+    figure.savefig(file, format='png', dpi=200, facecolor='white')

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from cgqn_jax.config import upgraded
-from cgqn_jax.files import read_json, write_json
+from cgqn_jax.files import as_path, read_json, write_json
 from cgqn_jax.models.build import Model, build
 from cgqn_jax.training import checkpoints
 from cgqn_jax.training.checkpoints import Step
@@ -54,7 +54,7 @@ def open_workdir(
   new values are written; num_steps may be greater. `write` is False on all
   processes but the first.
   """
-  path = pathlib.Path(path)
+  path = as_path(path)
   # As JSON would give it back.
   fields = json.loads(json.dumps(config.to_dict(), sort_keys=True))
   if path.exists() and not path.is_dir():
@@ -113,10 +113,10 @@ def find(workdir: str | pathlib.Path) -> pathlib.Path:
   Raises:
     ValueError: where there is neither.
   """
-  path = pathlib.Path(workdir)
+  path = as_path(workdir)
   if not path.exists():
     names = sorted(p.name for p in WEIGHTS.iterdir() if p.is_dir())
-    if str(workdir) not in names:
+    if str(path) not in names:
       raise ValueError(
         f'workdir {workdir} does not exist, and the shipped weights are '
         f'{", ".join(names)}'

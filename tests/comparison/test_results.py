@@ -50,6 +50,7 @@ def test_rows_are_flat_and_say_their_protocol(tmp_path):
     'version_jax': 'none', 'date': '2020-01-02', 'parameters': 1000,
   }  # fmt: skip
   assert {name: row[name] for name in expected} == expected
+  row['chosen'] = True
   results.write_rows(tmp_path, [row])
   assert results.read_rows(tmp_path) == [row]
   with pytest.raises(ValueError, match='compare.py --out=.* writes it'):

@@ -13,6 +13,7 @@ from cgqn_jax.benchmark import update as update_lib
 from cgqn_jax.benchmark.flops import count_flops
 from cgqn_jax.data import batches
 from cgqn_jax.data.sources import open_source
+from cgqn_jax.files import append_jsonl
 from cgqn_jax.models.build import build, counted
 from configs import narratives
 from experiments import benchmark
@@ -114,8 +115,8 @@ def test_measure(tmp_path):
   assert row['versions']['jax'] == jax.__version__
 
   path = tmp_path / 'made' / 'rows.jsonl'
-  benchmark.append(str(path), row)
-  benchmark.append(str(path), row)
+  append_jsonl(path, row)
+  append_jsonl(path, row)
   assert [json.loads(x) for x in path.read_text().splitlines()] == [row, row]
   assert f'{one * jax.device_count() / 1e9:.4g} GFLOP\n' in benchmark.table(row)
   unmeasured = benchmark.table(row | {'data_wait_share': None})

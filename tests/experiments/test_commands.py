@@ -61,7 +61,6 @@ MORE_OF_TRAIN = [
   (['--config.learning_rate.boundaries=1,0'], 'learning_rate.boundaries is'),
   (['--config.pixel_variance.values=0,0'], 'pixel_variance.values is'),
   (['--config.pixel_variance.interpolation=spline'], "is 'spline'"),
-  (['--config=configs/none.py'], 'there is no such file in'),
   (['--batch_size=4'], 'the nearest is config.batch_size'),
   (['--wrokdir=x'], 'the nearest is workdir'),
   (['lost'], 'unknown arguments: lost'),
@@ -76,10 +75,6 @@ OTHERS = [
   (['jump.py', CONFIG, '--out=OUT'], 'is of one run'),
   (['benchmark.py', EXPERIMENT, '--out=OUT'], 'of an experiment of many runs'),
   (['benchmark.py', CONFIG, '--context=-1'], 'data.min_context is -1'),
-  (['sample.py', '--workdir=color_reaction', '--fps=nan'], '--fps is nan'),
-  (['sample.py', '--workdir=color_reaction', '--fps=-3'], '--fps is -3.0'),
-  (['sample.py', '--workdir=color_reaction', '--fps=0'], '--fps is 0.0'),
-  (['sample.py', '--workdir=color_reaction', '--seed=-1'], '--seed=-1'),
 ]
 
 
@@ -100,16 +95,9 @@ def of_train(cases, tiny, out):
 
 def test_a_handful(programs, tiny, tmp_path):
   out = tmp_path / 'new'
-  fps = [
-    'sample.py',
-    '--workdir=color_reaction',
-    '--fps=nan',
-    f'--out={out}.gif',
-  ]
   other = ['train.py', EXPERIMENT, f'--workdir={out}']
   cases = [
     *of_train(OF_TRAIN, tiny, out),
-    (fps, '--fps is nan'),
     (other, 'of an experiment of many runs'),
   ]
   run_all(programs, cases, out)

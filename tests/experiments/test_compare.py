@@ -111,7 +111,11 @@ def test_a_run_is_evaluated_as_asked(finished, tmp_path):
       cli.DIVERGED,
       'error: the loss was not finite\n',
     ),
-    (KeyboardInterrupt(), 130, '\nstopped by Ctrl-C\n'),
+    (
+      KeyboardInterrupt(),
+      130,
+      '\nstopped by Ctrl-C; the same command begins anew\n',
+    ),
   ],
 )
 def test_ends_that_are_no_mistakes(error, code, text, capsys):

@@ -35,8 +35,8 @@ def test_mistakes(programs, tmp_path):
   cases = [
     (['jump.py', _CONFIG, out, '--frames=6,x'], '--frames=6,x'),
     (['jump.py', _CONFIG, out, '--frames=4,8'], 'from 6 on'),
-    (['jump.py', _CONFIG, out, '--config.foo=3'], "no field 'foo'"),
-    (['jump.py', _CONFIG, out, '--config.overrides=foo=3'], "no field 'foo'"),
+    (['jump.py', _CONFIG, out, '--config.foo=3'], 'no field foo'),
+    (['jump.py', _CONFIG, out, '--config.overrides=foo=3'], 'no field foo'),
     (['jump.py', _CONFIG, out, '--config.base=none.py'], 'none.py'),
     (['jump.py', _CONFIG, f'--out={tmp_path}'], 'is a folder'),
     (['jump.py', '--config=configs/dice.py', out], 'no experiment'),
