@@ -80,3 +80,16 @@ def append_jsonl(path: pathlib.Path, row: Mapping[str, Any]) -> None:
   """
   with path.open('a', encoding='utf-8') as file:
     file.write(json.dumps(row, allow_nan=False) + '\n')
+
+
+# What systems leave behind in folders, beside hidden files.
+_LEFT_BEHIND = (
+  '@eadir', '@recycle', '@tmp', '#recycle', '#snapshot', '$recycle.bin',
+  '__macosx', 'desktop.ini', 'ehthumbs.db', 'icon\r', 'lost+found',
+  'system volume information', 'thumbs.db',
+)  # fmt: skip
+
+
+def is_left_behind(path: pathlib.Path) -> bool:
+  """Whether a system left it in a folder: hidden, or a name that it gives."""
+  return path.name[0] == '.' or path.name.lower() in _LEFT_BEHIND
