@@ -70,6 +70,12 @@ _SOURCE = flags.DEFINE_enum(
   ['tfds', 'simulator', 'folder', 'gqn'],
   'Read scenes from here instead of where training read them.',
 )
+_DATA_PATH = flags.DEFINE_string(
+  'data_path',
+  None,
+  'Where the files of the scenes lie now: data.data_dir of tfds, data.path of '
+  'folder and gqn.',
+)
 _FPS = flags.DEFINE_float(
   'fps', None, 'Frames a second of a GIF; 4, of a turntable 12.'
 )
@@ -143,8 +149,7 @@ def draw() -> None:
   """Reads the flags, samples, writes the picture."""
   path = images.check_path(_OUT.value)
   model, params, config = load(_WORKDIR.value, _STEP.value)
-  if _SOURCE.value:
-    config.data.source = _SOURCE.value
+  sources.look_elsewhere(config, _SOURCE.value, _DATA_PATH.value)
   queries = list(range(config.data.num_frames))
   if _QUERIES.value is not None:
     queries = cli.parse_frames(_QUERIES.value, 'queries', len(queries))

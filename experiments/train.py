@@ -53,6 +53,7 @@ def run() -> None:
     stem = _WORKDIR.value or stem
     workdirs = {seed: f'{stem}-seed{seed}' for seed in _seeds(_SEEDS.value)}
   model = loop.check(config)  # before a dataset is built for nothing
+  sources.make_absolute(config)
   sources.build_missing(config)
   loop.train(model, config, workdirs)
 
