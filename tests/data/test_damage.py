@@ -15,7 +15,7 @@ from cgqn_jax.data import folders, sources
 from tests.data import gqn_files
 
 CHEAP = settings(
-  max_examples=60,
+  max_examples=40,
   deadline=None,
   database=None,
   derandomize=True,
