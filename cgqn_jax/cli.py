@@ -75,6 +75,16 @@ def source_flag(
   )
 
 
+def data_path_flag() -> flags.FlagHolder:
+  """Defines --data_path, for scenes that lie elsewhere than in training."""
+  return path_flag(
+    'data_path',
+    None,
+    'Where the files of the scenes lie now: data.data_dir of tfds, data.path '
+    'of folder and gqn.',
+  )
+
+
 def start(
   program: Callable[[], None],
   required: Sequence[str] = (),

@@ -314,6 +314,19 @@ def write_npz(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
     np.savez_compressed(file, **arrays)
 
 
+# What systems leave behind in folders, beside hidden files.
+_LEFT_BEHIND = (
+  '@eadir', '@recycle', '@tmp', '#recycle', '#snapshot', '$recycle.bin',
+  '__macosx', 'desktop.ini', 'ehthumbs.db', 'icon\r', 'lost+found',
+  'system volume information', 'thumbs.db',
+)  # fmt: skip
+
+
+def is_left_behind(path: pathlib.Path) -> bool:
+  """Whether a system left it in a folder: hidden, or a name that it gives."""
+  return path.name[0] == '.' or path.name.lower() in _LEFT_BEHIND
+
+
 def _read_bytes(path: pathlib.Path, remedy: str) -> bytes:
   try:
     return path.read_bytes()

@@ -81,7 +81,40 @@ class Elbo(NamedTuple):
 
 
 def to_unit(frames: Array) -> Array:
-  """uint8 frames in [0, 255] -> float32 in [0, 1]; floats pass through."""
+  """Frames for the networks: float32 in [0, 1].
+
+  uint8 is divided by 255; floats are taken to be in [0, 1] and stay as they
+  are.
+
+  Raises:
+    ValueError: for other numbers, whose white nobody knows.
+  """
   if frames.dtype == jnp.uint8:
     return frames.astype(jnp.float32) / 255.0
+  if not jnp.issubdtype(frames.dtype, jnp.floating):
+    raise ValueError(
+      f'frames are {frames.dtype}; they must be uint8, 0 to 255, or floats in '
+      '[0, 1]'
+    )
   return frames
+
+
+def hide(scene: Scene, mask: Array) -> Scene:
+  """Zeros where the mask [..., N] is False: padding reaches no network.
+
+  A product with the mask would let NaN through, and so would one selection at
+  the end, in the gradient.
+  """
+  each = jnp.asarray(mask)[..., None]
+  return Scene(
+    jnp.where(each[..., None, None], scene.frames, 0),
+    jnp.where(each, scene.views, 0),
+  )
+
+
+def hide_padding(batch: Batch) -> Batch:
+  """A batch whose padding is zeros."""
+  return batch._replace(
+    context=hide(batch.context, batch.context_mask),
+    target=hide(batch.target, batch.target_mask),
+  )

@@ -12,7 +12,7 @@ from absl import flags
 
 from cgqn_jax import cli
 from cgqn_jax.comparison import scores
-from cgqn_jax.data.sources import open_source
+from cgqn_jax.data import sources
 from cgqn_jax.evaluation import tasks
 from cgqn_jax.evaluation.subject import Subject
 from cgqn_jax.files import try_folder
@@ -35,6 +35,7 @@ flags.DEFINE_integer(
 flags.DEFINE_integer('batch_size', 10, 'Scenes at once.', lower_bound=1)
 cli.seed_flag('Of all noise.')
 _SOURCE = cli.source_flag()
+_DATA_PATH = cli.data_path_flag()
 _CONTEXT = flags.DEFINE_string(
   'context', None, 'Frames of a video that the model sees, as 0,5 or 0:6.'
 )
@@ -53,12 +54,11 @@ def run() -> None:
     try_folder(_OUT.value)
   step = checkpoint_step(workdir, _STEP.value)
   model, params, config = load(workdir, step)
-  if _SOURCE.value:
-    config.data.source = _SOURCE.value
+  sources.look_elsewhere(config, _SOURCE.value, _DATA_PATH.value)
   if _CONTEXT.value is not None:
     frames = cli.parse_frames(_CONTEXT.value, 'context', config.data.num_frames)
     tasks.for_config(config).see(config, frames)
-  source = open_source(config, _SPLIT.value)
+  source = sources.open_source(config, _SPLIT.value)
   names = ('num_scenes', 'num_samples', 'num_draws', 'batch_size', 'seed')
   asked = {name: flags.FLAGS[name].value for name in names}
   protocol = tasks.protocol(config, source, step, asked)

@@ -63,6 +63,7 @@ _SPLIT = flags.DEFINE_enum(
 _STEP = cli.step_flag()
 _SEED = cli.seed_flag('Of the samples.')
 _SOURCE = cli.source_flag()
+_DATA_PATH = cli.data_path_flag()
 _FPS = flags.DEFINE_float(
   'fps', None, 'Frames a second of a GIF; 4, of a turntable 12.'
 )
@@ -139,8 +140,7 @@ def draw() -> None:
     fps = 12.0 if _TURNTABLE.value else 4.0
   images.check_fps(fps)
   model, params, config = load(_WORKDIR.value, _STEP.value)
-  if _SOURCE.value:
-    config.data.source = _SOURCE.value
+  sources.look_elsewhere(config, _SOURCE.value, _DATA_PATH.value)
   queries = list(range(config.data.num_frames))
   if _QUERIES.value is not None:
     queries = cli.parse_frames(_QUERIES.value, 'queries', len(queries))

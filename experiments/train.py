@@ -53,6 +53,7 @@ def run() -> None:
   else:
     stem = _WORKDIR.value or stem
     workdirs = {seed: f'{stem}-seed{seed}' for seed in _seeds(_SEEDS.value)}
+  sources.make_absolute(config)
   sources.build_missing(config)
   loop.train(model, config, workdirs)
 

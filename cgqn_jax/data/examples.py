@@ -4,12 +4,19 @@ A view is a timestamp for videos (paper, section 4.1) and a camera for rooms
 (section 4.2).
 """
 
+from collections.abc import Sequence
+import sys
 from typing import Any, NamedTuple, Protocol
 
 from ml_collections import ConfigDict
 import numpy as np
 
 from cgqn_jax.types import Array
+
+# Of the numbers of views that the networks can use: the latest timestamp (the
+# networks see it by waves of period 2 and less), the largest of a camera, and
+# the least difference in a scene.
+_LATEST, _LARGEST, _LEAST_SPREAD = 2.0, 100.0, 1e-3
 
 
 class Example(NamedTuple):
@@ -58,14 +65,15 @@ def timestamps(num_frames: int) -> np.ndarray:
 
 
 def cameras(poses: np.ndarray) -> np.ndarray:
-  """(x, y, z, yaw, pitch) [N, 5] in radians -> [N, 7] float32.
+  """(x, y, z, yaw, pitch) [N, 5] in radians -> [N, 7].
 
   The order is that of `Scene.views`: x, y, z, sin yaw, cos yaw, sin pitch,
   cos pitch.
   """
   position, (yaw, pitch) = poses[:, :3], poses[:, 3:].T
-  angles = [np.sin(yaw), np.cos(yaw), np.sin(pitch), np.cos(pitch)]
-  return np.column_stack([position, *angles]).astype(np.float32)
+  with np.errstate(invalid='ignore'):  # of infinity; `checked_views` refuses
+    angles = [np.sin(yaw), np.cos(yaw), np.sin(pitch), np.cos(pitch)]
+  return np.column_stack([position, *angles])
 
 
 def check_frames(
@@ -81,13 +89,58 @@ def check_frames(
     )
 
 
-def check_views(config: ConfigDict, views: np.ndarray, where: Any) -> None:
-  """ValueError unless views are finite and of the width the config says."""
+def checked_views(
+  config: ConfigDict, views: np.ndarray, where: Any
+) -> np.ndarray:
+  """Views as float32; ValueError unless they are what the networks can use.
+
+  They must be of the width that the config says, finite, and not all equal;
+  those that differ must still differ as float32, which has 7 digits.
+  """
   expected = (config.data.num_frames, config.data.view_size)
   if views.shape != expected:
     raise ValueError(
       f'{where}: views are {list(views.shape)}; data.num_frames and '
       f'data.view_size ask for {list(expected)}'
     )
-  if not np.all(np.isfinite(views)):
+  with np.errstate(over='ignore'):
+    single = views.astype(np.float32)
+  if not np.all(np.isfinite(single)):
     raise ValueError(f'{where}: a view is not finite')
+  different, left = (len(np.unique(x, axis=0)) for x in (views, single))
+  span = f'{views.min():.10g} to {views.max():.10g}'
+  if left < different:
+    raise ValueError(
+      f'{where}: {different} views differ, but as float32, which has 7 digits, '
+      f'only {left} ({span}); count them from the start of the scene, in units '
+      'that make them about -1 to 1'
+    )
+  if left == 1 < len(views):
+    raise ValueError(
+      f'{where}: all {len(views)} views are equal ({span}); they must tell the '
+      'frames apart'
+    )
+  return single
+
+
+def note_scale(views: Sequence[np.ndarray], where: Sequence[Any]) -> None:
+  """Says in one line where views are far from what the networks can use.
+
+  They take sines of views, and the numbers themselves beside activations of
+  size 1.
+  """
+  far = [
+    n
+    for n, x in enumerate(views)
+    if np.abs(x).max() > (_LATEST if x.shape[1] == 1 else _LARGEST)
+    or (len(x) > 1 and np.ptp(x, axis=0).max() < _LEAST_SPREAD)
+  ]
+  if not far:
+    return
+  first = views[far[0]]
+  print(
+    f'note: {where[far[0]]}: views go from {first.min():g} to {first.max():g} '
+    f'(this or alike in {len(far)} of {len(views)} scenes); the networks tell '
+    'apart views of about -1 to 1: use other units',
+    file=sys.stderr,
+  )

@@ -1,26 +1,38 @@
 """Scenes of one's own, from a folder: videos, or images with camera poses.
 
-What the models take, from any source of pictures.
+What the models take, from any source of pictures. The files are not trusted:
+nothing in them is run, and their sizes are looked at before their contents.
 """
 
 from collections.abc import Iterator
+from concurrent import futures
 import contextlib
 import csv
+import math
 import pathlib
+import re
+from typing import Any, BinaryIO
 import zipfile
 import zlib
 
 from ml_collections import ConfigDict
 import numpy as np
-from PIL import Image
 
-from cgqn_jax.data import examples
+from cgqn_jax.data import examples, pictures
 from cgqn_jax.data.examples import Example, Source
+from cgqn_jax.files import is_left_behind
 
 POSES = 'poses.csv'
 _COLUMNS = ['image', 'x', 'y', 'z', 'yaw', 'pitch']
-_IMAGES = ('.png', '.jpg', '.jpeg')
 _POSE, _CAMERA = 5, 7  # numbers of a pose, and of the view made of it
+_MOST_BYTES = 2**30  # of an array in an NPZ, unpacked
+_MOST_TEXT = 2**26  # bytes of poses.csv
+# What a person would take for a video, and what is none here.
+_NO_SCENES = (
+  *pictures.SUFFIXES, *pictures.UNREAD, '.7z', '.avi', '.gz', '.h5', '.hdf5',
+  '.m4v', '.mat', '.mkv', '.mov', '.mp4', '.mpg', '.npy', '.pkl', '.pt', '.rar',
+  '.tar', '.tfrecord', '.tgz', '.webm', '.xz', '.zip',
+)  # fmt: skip
 
 
 class FolderSource(Source):
@@ -28,8 +40,9 @@ class FolderSource(Source):
 
   An NPZ holds `frames` [N, H, W, 3] uint8 and, optionally, `views` [N, V]
   float32; poses [N, 5] (x, y, z, yaw, pitch) become cameras where
-  data.view_size is 7. A folder of images (PNG or JPEG) is a scene in the order
-  of their names. If poses.csv lies beside them, its header is
+  data.view_size is 7. A folder of images (`pictures.SUFFIXES`) is a scene in
+  the order of their names, where 2 comes before 10. If poses.csv lies beside
+  them, its header is
 
     image,x,y,z,yaw,pitch
 
@@ -39,6 +52,11 @@ class FolderSource(Source):
   """
 
   def __init__(self, config: ConfigDict, split: str):
+    """Looks at every scene: its sizes, its views, the head of a first image.
+
+    Raises:
+      ValueError: in one line, for the first scene that does not fit.
+    """
     self.split = split
     folder = pathlib.Path(config.data.path).expanduser() / split
     if not config.data.path or not folder.is_dir():
@@ -47,26 +65,35 @@ class FolderSource(Source):
         "source='folder' reads <path>/train, <path>/validation and "
         '<path>/test, each with one NPZ or one folder of images a video'
       )
-    self._paths = sorted(
-      p
-      for p in folder.iterdir()
-      if p.name[0] != '.' and (p.is_dir() or p.suffix == '.npz')
-    )
+    self._paths = _scenes(folder)
     self._config = config
     if not self._paths:
       raise ValueError(f'{folder} holds no video: no .npz and no folder')
+    with futures.ThreadPoolExecutor(16) as pool:  # hides a disk's latency
+      scenes = pool.map(lambda path: self._read(path, look=True), self._paths)
+      views = [views for _, views in scenes]
     self[0]
+    examples.note_scale(views, self._paths)
 
   def __len__(self) -> int:
     return len(self._paths)
 
   def __getitem__(self, index: int) -> Example:
-    path, wanted = self._paths[index], self._config.data.num_frames
-    read = read_npz if path.suffix == '.npz' else read_images
-    frames, views = read(path, wanted)
+    frames, views = self._read(self._paths[index])
+    return Example(frames, (), views, index)
+
+  def _read(
+    self, path: pathlib.Path, look: bool = False
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Frames and views of a scene; after a mere look the frames are black."""
+    data = self._config.data
+    read = read_images if path.is_dir() else read_npz
+    frames, views = read(path, data.num_frames, data.frame_size, look)
     examples.check_frames(self._config, frames.shape, path)
-    if frames.dtype != np.uint8:
-      raise ValueError(f'{path}: frames are {frames.dtype}; they must be uint8')
+    return frames, self._views(path, views)
+
+  def _views(self, path: pathlib.Path, views: np.ndarray | None) -> np.ndarray:
+    """[N, V] float32: those of the scene, its cameras, or timestamps."""
     cameras = self._config.data.view_size == _CAMERA
     if views is None:
       if cameras:
@@ -74,52 +101,171 @@ class FolderSource(Source):
           f'{path} has no cameras, which data.view_size {_CAMERA} asks for: '
           f'no {POSES} beside images, or no `views` in an NPZ'
         )
-      views = examples.timestamps(len(frames))
+      views = examples.timestamps(self._config.data.num_frames)
     if cameras and views.ndim == 2 and views.shape[1] == _POSE:
       views = examples.cameras(views)
-    examples.check_views(self._config, views, path)
-    return Example(frames, (), views.astype(np.float32), index)
+    return examples.checked_views(self._config, views, path)
+
+
+def in_order(path: pathlib.Path) -> list[Any]:
+  """Sorts names as a person does: frame_2 before frame_10."""
+  # Text stands at even places, so that like is compared with like.
+  parts = re.split(r'(\d+)', path.name.casefold())
+  parts[1::2] = map(int, parts[1::2])
+  return [parts, path.name]
+
+
+def _scenes(folder: pathlib.Path) -> list[pathlib.Path]:
+  """The folders and NPZs of a split, in order."""
+  found = []
+  for path in folder.iterdir():
+    if is_left_behind(path):
+      continue
+    suffix = path.suffix.lower()
+    if path.is_dir() or suffix == '.npz':
+      found.append(path)
+    elif suffix in _NO_SCENES:
+      raise ValueError(
+        f'{path} is no scene: a scene is one NPZ or one folder of images; '
+        'make it one of them, or move it away'
+      )
+  return sorted(found, key=in_order)
 
 
 def read_npz(
-  path: pathlib.Path, wanted: int
+  path: pathlib.Path, wanted: int, size: int, look: bool = False
 ) -> tuple[np.ndarray, np.ndarray | None]:
-  """The first `wanted` frames of an NPZ, and their views if it has some."""
+  """The first frames of an NPZ, and their views if it has some.
+
+  Args:
+    path: of the file.
+    wanted: frames at most.
+    size: H = W; frames of another are not unpacked.
+    look: whether the frames' head will do; they are then black.
+  """
   with _readable(path), path.open('rb') as file:
-    # Given a path, NumPy leaves a file that it cannot read open.
-    arrays = np.load(file)
-    if not isinstance(arrays, np.lib.npyio.NpzFile):
-      raise ValueError('it is no NPZ; np.savez makes one')
-    if 'frames' not in arrays:
-      raise ValueError('it holds no array called frames')
-    frames = np.atleast_1d(arrays['frames'])[:wanted]
-    if 'views' not in arrays:
-      return frames, None
-    views = np.atleast_1d(arrays['views'])[:wanted]
-    return frames, views.astype(np.float64)
+    if not zipfile.is_zipfile(file):
+      raise ValueError('it is no NPZ, or cut off; np.savez makes one')
+    with zipfile.ZipFile(file) as archive:
+      names = [name.removesuffix('.npy') for name in archive.namelist()]
+      if 'frames' not in names:
+        there = ', '.join(names[:5]) or 'nothing'
+        raise ValueError(f'it holds no array called frames, but {there}')
+      with archive.open('frames.npy') as member:
+        shape, fortran, dtype = _header(member, 'frames')
+        if dtype != np.uint8:
+          raise ValueError(f'frames are {dtype}; they must be uint8')
+        if len(shape) != 4 or shape[1:] != (size, size, 3):
+          raise ValueError(
+            f'frames are {list(shape)}; they must be [N, {size}, {size}, 3], '
+            'by data.frame_size'
+          )
+        count = shape[0]
+        if look:
+          shape = (min(count, wanted), *shape[1:])
+          frames = np.broadcast_to(np.uint8(0), shape)
+        else:
+          frames = _rows(member, shape, fortran, dtype, wanted)
+      if 'views' not in names:
+        return frames, None
+      with archive.open('views.npy') as member:
+        shape, fortran, dtype = _header(member, 'views')
+        if dtype.kind not in 'iuf' or len(shape) != 2 or shape[0] != count:
+          raise ValueError(
+            f'views are {list(shape)} of {dtype}; they must be numbers, '
+            f'[{count}, V] as there are {count} frames'
+          )
+        views = _rows(member, shape, fortran, dtype, wanted)
+      return frames, views.astype(np.float64)
+
+
+def _header(
+  file: BinaryIO, name: str
+) -> tuple[tuple[int, ...], bool, np.dtype]:
+  """The shape, the order (of Fortran or not) and the dtype of an array."""
+  version = np.lib.format.read_magic(file)
+  if version == (1, 0):
+    header = np.lib.format.read_array_header_1_0(file)
+  elif version == (2, 0):
+    header = np.lib.format.read_array_header_2_0(file)
+  else:
+    raise ValueError(f'{name} has version {version} of NPY; it must be 1 or 2')
+  shape, _, dtype = header
+  size = math.prod(shape) * dtype.itemsize
+  if not 0 <= size <= _MOST_BYTES or min(shape, default=0) < 0:
+    raise ValueError(
+      f'{name} are {list(shape)} of {dtype}, {size:,} bytes; an array may have '
+      f'{_MOST_BYTES:,}: leave fewer frames in a scene'
+    )
+  return header
+
+
+def _rows(
+  file: BinaryIO,
+  shape: tuple[int, ...],
+  fortran: bool,
+  dtype: np.dtype,
+  wanted: int,
+) -> np.ndarray:
+  """The first `wanted` rows; the others are read for the checksum alone."""
+  count = shape[0] if fortran else min(shape[0], wanted)
+  shape = (count, *shape[1:])
+  size = math.prod(shape) * dtype.itemsize
+  data = file.read(size)
+  while file.read(2**20):
+    pass
+  if len(data) < size:
+    raise ValueError('it is cut off')
+  rows = np.frombuffer(data, dtype).reshape(
+    shape, order='F' if fortran else 'C'
+  )
+  return np.ascontiguousarray(rows[:wanted])
 
 
 def read_images(
-  folder: pathlib.Path, wanted: int
+  folder: pathlib.Path, wanted: int, size: int, look: bool = False
 ) -> tuple[np.ndarray, np.ndarray | None]:
-  """The first `wanted` images of a folder, and their poses if it has some."""
-  images = sorted(
-    p
-    for p in folder.iterdir()
-    if p.suffix.lower() in _IMAGES and p.name[0] != '.'
-  )
-  frames = []
-  for path in images[:wanted]:
-    with _readable(path), Image.open(path) as image:
-      frames.append(np.array(image.convert('RGB')))
-    if frames[-1].shape != frames[0].shape:
+  """The first images of a folder, and their poses if it has some.
+
+  Args:
+    folder: with the images.
+    wanted: images at most.
+    size: H = W; images of another are not decoded.
+    look: whether the head of the first image will do, where none is empty;
+      the frames are then black.
+  """
+  images = _images(folder)
+  poses = read_poses(folder / POSES, [path.name for path in images])
+  images, poses = images[:wanted], None if poses is None else poses[:wanted]
+  if not look:
+    return np.stack([pictures.read(p, p, size) for p in images]), poses
+  pictures.check(images[0], size)
+  for path in images:
+    with _readable(path):
+      if not path.stat().st_size:
+        raise ValueError('it is empty')
+  return np.broadcast_to(np.uint8(0), (len(images), size, size, 3)), poses
+
+
+def _images(folder: pathlib.Path) -> list[pathlib.Path]:
+  found = []
+  for path in folder.iterdir():
+    if is_left_behind(path):
+      continue
+    suffix = path.suffix.lower()
+    if suffix in pictures.SUFFIXES:
+      found.append(path)
+    elif suffix in pictures.UNREAD:
       raise ValueError(
-        f'{path} is {list(frames[-1].shape)}; the images before it are '
-        f'{list(frames[0].shape)}'
+        f'{path}: {suffix} is not read; save it as one of '
+        f'{", ".join(pictures.SUFFIXES)}'
       )
-  names = [path.name for path in images]
-  poses = read_poses(folder / POSES, names) if frames else None
-  return np.array(frames), None if poses is None else poses[:wanted]
+  if not found:
+    raise ValueError(
+      f'{folder} holds no image; those of a video are '
+      f'{", ".join(pictures.SUFFIXES)}'
+    )
+  return sorted(found, key=in_order)
 
 
 def read_poses(path: pathlib.Path, names: list[str]) -> np.ndarray | None:
@@ -127,6 +273,8 @@ def read_poses(path: pathlib.Path, names: list[str]) -> np.ndarray | None:
   if not path.is_file():
     return None
   with _readable(path):
+    if path.stat().st_size > _MOST_TEXT:
+      raise ValueError(f'it has more than {_MOST_TEXT:,} bytes')
     lines = list(csv.reader(path.read_text('utf-8-sig').splitlines()))
   header = [cell.strip() for cell in lines[0]] if lines else []
   if header != _COLUMNS:
@@ -173,14 +321,15 @@ def _readable(path: pathlib.Path) -> Iterator[None]:
   try:
     yield
   except (
-    # What NumPy, Pillow and csv raise for bytes that are not theirs.
+    # What zipfile, NumPy and csv raise for bytes that are not theirs.
     OSError,
     EOFError,
     ValueError,
     SyntaxError,
     NotImplementedError,
     RuntimeError,
-    Image.DecompressionBombError,
+    OverflowError,
+    MemoryError,
     csv.Error,
     zipfile.BadZipFile,
     zlib.error,

@@ -8,7 +8,6 @@ bytes), the masked CRC-32C of that (4), the data, and its masked CRC-32C (4).
 
 from concurrent import futures
 import functools
-import io
 import os
 import pathlib
 
@@ -16,22 +15,25 @@ from google.protobuf import message
 import google_crc32c
 from ml_collections import ConfigDict
 import numpy as np
-from PIL import Image
 from tensorflow_datasets.proto import tf_example_generated_pb2 as protos
 
+from cgqn_jax.data import pictures
 from cgqn_jax.data.examples import (
   Example,
   Source,
   cameras,
   check_frames,
-  check_views,
+  checked_views,
+  note_scale,
 )
+from cgqn_jax.files import is_left_behind
 
 # Scenes at the end of train that are held out for validation, if that is no
 # more than a tenth of them: the release has only train and test.
 HELD_OUT = 1000
 _POSE = 5  # x, y, z, yaw, pitch
 _HEADER, _FOOTER = 12, 4  # bytes before and after a record's data
+_MOST_BYTES = 2**30  # of a record
 
 
 class GqnSource(Source):
@@ -54,7 +56,9 @@ class GqnSource(Source):
         "source='gqn' reads <path>/train and <path>/test, as a public GQN "
         'dataset is released'
       )
-    self._files = sorted(folder.glob('*.tfrecord'))
+    self._files = sorted(
+      path for path in folder.glob('*.tfrecord') if not is_left_behind(path)
+    )
     if config.data.tiny:
       del self._files[1:]
     self._config = config
@@ -72,7 +76,8 @@ class GqnSource(Source):
         f'{len(self._files)} *.tfrecord files, {held_out} of them held out '
         'for validation'
       )
-    self[0]
+    ends = sorted({0, len(self) - 1})
+    note_scale([self[n].views for n in ends], [folder] * len(ends))
 
   def __len__(self) -> int:
     return len(self._scenes)
@@ -92,13 +97,12 @@ class GqnSource(Source):
     size = self._config.data.frame_size
     frames = np.stack(
       [
-        resize(_decode(jpeg, f'{where}, frame {n}'), size)
+        resize(pictures.read(jpeg, f'{where}, frame {n}'), size)
         for n, jpeg in enumerate(jpegs[:wanted])
       ]
     )
-    views = cameras(poses[:wanted])
     check_frames(self._config, frames.shape, where)
-    check_views(self._config, views, where)
+    views = checked_views(self._config, cameras(poses[:wanted]), where)
     return Example(frames, (), views, index)
 
 
@@ -144,16 +148,6 @@ def _parse(data: bytes, where: str) -> tuple[list[bytes], np.ndarray]:
   return jpegs, numbers.reshape(-1, _POSE)
 
 
-def _decode(jpeg: bytes, where: str) -> np.ndarray:
-  try:
-    frame = np.asarray(Image.open(io.BytesIO(jpeg)).convert('RGB'))
-  except (OSError, ValueError, SyntaxError):
-    raise ValueError(f'{where} is no image that can be read') from None
-  if frame.shape[0] != frame.shape[1]:
-    raise ValueError(f'{where} is {list(frame.shape)}; it must be square')
-  return frame
-
-
 def record_offsets(path: pathlib.Path) -> np.ndarray:
   """Where each record begins, from their lengths alone.
 
@@ -191,6 +185,12 @@ def read_record(path: pathlib.Path, offset: int, where: str) -> bytes:
   with path.open('rb', buffering=0) as file:
     header = os.pread(file.fileno(), _HEADER, offset)
     length = int.from_bytes(header[:8], 'little')
+    if header[8:] != _checksum(header[:8]):  # the file is another one by now
+      raise ValueError(f'{where} is corrupt; copy the file again')
+    if length > _MOST_BYTES:
+      raise ValueError(
+        f'{where} has {length:,} bytes; a record may have {_MOST_BYTES:,}'
+      )
     block = os.pread(file.fileno(), length + _FOOTER, offset + len(header))
   data, footer = block[:length], block[length:]
   if footer != _checksum(data):

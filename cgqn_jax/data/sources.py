@@ -1,6 +1,7 @@
 """Where scenes come from: a prepared dataset, a simulator, files of others."""
 
 from collections.abc import Iterable, Mapping
+import os
 import pathlib
 import re
 import subprocess
@@ -15,11 +16,12 @@ from cgqn_jax.data.examples import (
   Example,
   Source,
   check_frames,
-  check_views,
+  checked_views,
   timestamps,
 )
 from cgqn_jax.data.folders import FolderSource
 from cgqn_jax.data.gqn_records import GqnSource
+from cgqn_jax.files import as_path
 from cgqn_jax.simulators import dice, narratives
 from cgqn_jax.types import Array
 
@@ -39,17 +41,50 @@ def open_source(config: ConfigDict, split: str) -> Source:
     'folder': FolderSource,
     'gqn': GqnSource,
   }
-  name = config.data.source
-  if name not in makers:
-    raise ValueError(
-      f'data.source is {name!r}; it must be one of {", ".join(makers)}'
-    )
+  name = config.data.source  # one of these, says cgqn_jax/fields.py
   if makers[name] is None:
     raise ValueError(
       f"data.source is 'simulator', and dataset {config.dataset!r} has none; "
       f'the simulators are {", ".join(simulators)}'
     )
   return makers[name](config, split)
+
+
+def look_elsewhere(
+  config: ConfigDict,
+  source: str | None = None,
+  path: str | os.PathLike[str] | None = None,
+) -> None:
+  """Changes where scenes are read from; where nothing is given, nothing.
+
+  Args:
+    config: of a training, which is changed.
+    source: its data.source.
+    path: of the files: data.data_dir of 'tfds', data.path of others.
+
+  Raises:
+    ValueError: for the path of a simulator, which reads no files.
+  """
+  if source:
+    config.data.source = source
+  if not path:
+    return
+  if config.data.source == 'simulator':
+    raise ValueError(
+      f"--data_path is {path}, and data.source is 'simulator', which reads "
+      'no files; give --source too'
+    )
+  config.data['data_dir' if config.data.source == 'tfds' else 'path'] = str(
+    path
+  )
+  make_absolute(config)
+
+
+def make_absolute(config: ConfigDict) -> None:
+  """Makes the paths of data the same in any working directory."""
+  for field in ('path', 'data_dir'):
+    if path := config.data.get(field):
+      config.data[field] = os.path.abspath(as_path(path))
 
 
 def dataset_config(config: ConfigDict) -> str:
@@ -113,15 +148,16 @@ class TfdsSource(Source):
       # The last record of every shard: a truncated file shows here, not in
       # the middle of a run.
       ends = np.cumsum(builder.info.splits[split].shard_lengths)
-      last = [self._records[int(end) - 1] for end in ends][-1]
+      lasts = [self._records[int(end) - 1] for end in ends]
     except Exception as error:
       reason = str(error).splitlines()[0] if str(error) else type(error)
       raise ValueError(
         f'the {split} split of {path} cannot be read ({reason}); build it '
         f'again with: {build} --overwrite'
       ) from error
-    check_frames(config, last['frames'].shape, path)
-    check_views(config, _views(last), path)
+    for last in lasts:
+      check_frames(config, last['frames'].shape, path)
+      checked_views(config, _views(last), path)
 
   def __len__(self) -> int:
     return len(self._records)
@@ -193,7 +229,7 @@ class DiceStream(_Stream):
     self._supersampling = supersampling(config)
     size = self._frame_size
     check_frames(config, (dice.NUM_VIEWS, size, size, 3), 'dice')
-    check_views(config, self[0].views, 'dice')
+    checked_views(config, self[0].views, 'dice')
 
   def __getitem__(self, index: int) -> Example:
     room = dice.sample(self.split, index, style=self._style)

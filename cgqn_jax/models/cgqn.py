@@ -6,7 +6,6 @@ latent per scene, so that all frames of one sample agree.
 
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -15,13 +14,16 @@ from cgqn_jax.models import gaussian, objective
 from cgqn_jax.models.model import (
   Model,
   blank,
+  check_array,
+  check_scene,
+  checked,
   flatten,
   repeat,
   sample_keys,
 )
 from cgqn_jax.models.networks import Networks
 from cgqn_jax.models.residual import ResidualNetworks
-from cgqn_jax.types import Array, Batch, Params, Scene
+from cgqn_jax.types import Array, Batch, Params, Scene, hide
 
 
 class Latent(NamedTuple):
@@ -59,16 +61,16 @@ class LatentModel(Model):
 
     Args:
       params: of this model.
-      scene: frames [B, N, H, W, 3] uint8 or float32, views [B, N, V].
+      scene: frames [B, N, H, W, 3] uint8, or floats in [0, 1]; views
+        [B, N, V].
       mask: [B, N] bool; a scene without any frame is legal.
 
     Returns:
       [B, H/4, W/4, R].
     """
-    size, views = self.networks.frame_size, self.networks.view_size
-    chex.assert_shape(scene.frames, (*mask.shape, size, size, 3))
-    chex.assert_shape(scene.views, (*mask.shape, views))
-    return self._apply('encode', params, scene, mask)
+    sizes = self.networks.frame_size, self.networks.view_size
+    check_scene('scene', scene, mask, *sizes)
+    return self._apply('encode', params, hide(scene, mask), mask)
 
   def loss(
     self, params: Params, key: Array, batch: Batch, step: Array
@@ -80,6 +82,7 @@ class LatentModel(Model):
     likelihood stands for all: the mean over the choice is the bound. The
     metrics, `loss` among them, are the bound's, with all of the KL.
     """
+    batch = checked(batch)
     variance = self.pixel_variance(step)
     key = jax.random.fold_in(key, step)
     shown, scale = self._rendered(key, batch)
@@ -186,7 +189,8 @@ class CGQN(LatentModel):
   def render(self, params: Params, latent: Latent, views: Array) -> Array:
     """Any views [B, T, V] of every sample: [S, B, T, H, W, 3], not clipped."""
     samples, batch = lead(latent.z, 2)
-    chex.assert_shape(views, (batch, None, self.networks.view_size))
+    queries = batch, None, self.networks.view_size
+    check_array('views', views, queries, jnp.floating)
     frames = self._apply(
       'render',
       params,

@@ -8,13 +8,17 @@ the frames of one sample agree.
 
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from cgqn_jax.models import gaussian
 from cgqn_jax.models.cgqn import Latent, LatentModel, lead
-from cgqn_jax.models.model import flatten, repeat, sample_keys
+from cgqn_jax.models.model import (
+  check_array,
+  flatten,
+  repeat,
+  sample_keys,
+)
 from cgqn_jax.types import Array, Batch, Params, Scene
 
 
@@ -49,7 +53,10 @@ class GQN(LatentModel):
     num_samples: int = 1,
     example_id: Array | None = None,
   ) -> tuple[Latent, Array]:
-    """Draws latents that explain each target, and their KLs [S, B, T]."""
+    """Draws latents that explain each target, and their KLs [S, B, T].
+
+    All targets count: there is no padding among them.
+    """
     keys = sample_keys(key, len(r), example_id, num_samples)
     keys = _of_queries(keys, targets.views.shape[1])
     r_target = self._apply('encode_each', params, targets)
@@ -66,7 +73,8 @@ class GQN(LatentModel):
   def render(self, params: Params, latent: Latent, views: Array) -> Array:
     """The queries of the latents [B, T, V]: [S, B, T, H, W, 3], not clipped."""
     samples, batch, queries = lead(latent.z, 3)
-    chex.assert_shape(views, (batch, queries, self.networks.view_size))
+    shape = batch, queries, self.networks.view_size
+    check_array('views', views, shape, jnp.floating)
     frames = self._apply(
       'render_each',
       params,

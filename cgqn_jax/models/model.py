@@ -2,14 +2,33 @@
 
 import functools
 from typing import Any
+import warnings
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from cgqn_jax.models import objective
-from cgqn_jax.types import Array, Batch, Elbo, Params, Scene
+from cgqn_jax.types import (
+  Array,
+  Batch,
+  Elbo,
+  Params,
+  Scene,
+  hide,
+  hide_padding,
+)
+
+_BRIGHT = 2.0  # of a frame in [0, 1]; what a model drew is seldom so far out
+# In errors.
+_KINDS = {
+  jnp.bool_: 'bool',
+  jnp.floating: 'floats',
+  jnp.integer: 'integers',
+  jnp.uint8: 'uint8',
+}
 
 
 class Model:
@@ -63,9 +82,10 @@ class Model:
     Args:
       params: of this model.
       key: a typed key; example b, sample s draws from a key of its own.
-      context: frames [B, C, H, W, 3] (uint8, or float32 in [0, 1]) and
-        views [B, C, V].
-      context_mask: [B, C] bool, False for padding.
+      context: frames [B, C, H, W, 3] and views [B, C, V] float32. Frames are
+        uint8, 0 to 255, or floats, of which 0 is black and 1 is white: divide
+        bytes by 255 before they become floats. No other integers are taken.
+      context_mask: [B, C] bool, False for padding, whatever it holds.
       views: [B, T, V] queries.
       num_samples: S.
       example_id: [B] int32, default 0 .. B - 1.
@@ -74,7 +94,25 @@ class Model:
 
     Returns:
       [S, B, T, H, W, 3] float32 mean frames, not clipped.
+
+    Raises:
+      ValueError: in one line, for arguments of other types or shapes; they are
+        looked at when traced, too.
+
+    Warns:
+      where float frames go beyond 2 and are not traced: they were not divided.
     """
+    view_size = getattr(self.networks, 'view_size', None)
+    check_scene(
+      'context',
+      context,
+      context_mask,
+      getattr(self.networks, 'frame_size', None),
+      view_size,
+    )
+    queries = len(context_mask), None, view_size
+    check_array('views', views, queries, jnp.floating)
+    _warn_of_bytes(context, context_mask)
     keys = sample_keys(key, len(views), example_id, num_samples, first_sample)
     return self._sample(params, keys, context, context_mask, views)
 
@@ -92,6 +130,7 @@ class Model:
     pixel_variance: Array | float,
   ) -> Elbo:
     """The bound of each scene, [B] nats, from one posterior draw."""
+    batch = checked(batch)
     mean, z, q, p = self._bound(params, key, batch)
     return objective.elbo(
       mean, batch, z, q, p, pixel_variance, per_target=self.per_target
@@ -99,7 +138,7 @@ class Model:
 
   def reconstruct(self, params: Params, key: Array, batch: Batch) -> Array:
     """Targets rendered from one posterior draw, [B, T, H, W, 3]."""
-    return self._bound(params, key, batch)[0]
+    return self._bound(params, key, checked(batch))[0]
 
   def _bound(self, params: Params, key: Array, batch: Batch, *how: Any):
     """Mean frames, z, q, p; `how` as `_inputs` takes it."""
@@ -151,9 +190,19 @@ def sample_keys(
   """A key for each sample of each example, [S, B]; of nothing else.
 
   example_id: [B], by default 0 .. B - 1.
+
+  Raises:
+    ValueError: for a raw key, as of jax.random.PRNGKey, several keys, or no
+      samples.
   """
+  _check_key(key)
+  if not isinstance(num_samples, int | np.integer) or num_samples < 1:
+    raise ValueError(
+      f'num_samples is {num_samples}; it must be a whole number from 1 on'
+    )
   if example_id is None:
     example_id = jnp.arange(batch_size)
+  check_array('example_id', example_id, (batch_size,), jnp.integer)
 
   def fold(sample: Array, example: Array) -> Array:
     return jax.random.fold_in(jax.random.fold_in(key, example), sample)
@@ -162,6 +211,102 @@ def sample_keys(
   return jax.vmap(over_examples, in_axes=(0, None))(
     first_sample + jnp.arange(num_samples), example_id
   )
+
+
+def check_array(
+  name: str, x: Any, shape: tuple[int | None, ...], dtype: Any
+) -> None:
+  """ValueError, in one line, unless x is an array of this shape and type.
+
+  Args:
+    name: of the argument.
+    x: a NumPy or JAX array, traced or not.
+    shape: None for any size.
+    dtype: or a kind of them, as jnp.floating.
+  """
+  sizes = ', '.join('any' if n is None else str(n) for n in shape)
+  wanted = f'an array of {_KINDS[dtype]}, [{sizes}]'
+  if not hasattr(x, 'dtype') or not hasattr(x, 'shape'):
+    raise ValueError(f'{name} is a {type(x).__name__}; it must be {wanted}')
+  fits = len(x.shape) == len(shape) and all(
+    asked in (None, there) for there, asked in zip(x.shape, shape, strict=True)
+  )
+  if not fits or not jnp.issubdtype(x.dtype, dtype):
+    raise ValueError(
+      f'{name} is of {x.dtype}, {list(x.shape)}; it must be {wanted}'
+    )
+
+
+def check_scene(
+  name: str,
+  scene: Scene,
+  mask: Array,
+  size: int | None = None,
+  view_size: int | None = None,
+) -> None:
+  """ValueError, in one line, unless a Scene and its mask [B, N] fit.
+
+  Args:
+    name: of the scene, as 'context'.
+    scene: frames [B, N, H, W, 3] and views [B, N, V].
+    mask: bool.
+    size: H = W; None for any.
+    view_size: V.
+  """
+  if not isinstance(scene, Scene):
+    raise ValueError(
+      f'{name} is a {type(scene).__name__}; it must be a Scene(frames, views)'
+    )
+  check_array(f'{name}_mask', mask, (None, None), jnp.bool_)
+  frames, dtype = scene.frames, getattr(scene.frames, 'dtype', jnp.uint8)
+  if dtype != jnp.uint8 and not jnp.issubdtype(dtype, jnp.floating):
+    raise ValueError(
+      f'{name}.frames are {dtype}; they must be uint8, 0 to 255, or floats in '
+      '[0, 1]'
+    )
+  kind = jnp.uint8 if dtype == jnp.uint8 else jnp.floating
+  check_array(f'{name}.frames', frames, (*mask.shape, size, size, 3), kind)
+  check_array(
+    f'{name}.views', scene.views, (*mask.shape, view_size), jnp.floating
+  )
+
+
+def checked(batch: Batch) -> Batch:
+  """The batch without what its padding holds; ValueError if it does not fit."""
+  check_scene('context', batch.context, batch.context_mask)
+  check_scene('target', batch.target, batch.target_mask)
+  return hide_padding(batch)
+
+
+def is_traced(*arrays: Any) -> bool:
+  """Whether the values of some arrays cannot be looked at."""
+  return any(isinstance(x, jax.core.Tracer) for x in arrays)
+
+
+def _check_key(key: Any) -> None:
+  dtype = getattr(key, 'dtype', None)
+  if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+    what = type(key).__name__ if dtype is None else f'an array of {dtype}'
+    raise ValueError(
+      f'key is {what}; it must be a typed key, jax.random.key(seed), which '
+      'jax.random.PRNGKey(seed) is not'
+    )
+  if key.shape:
+    raise ValueError(f'key is {list(key.shape)} keys; it must be one')
+
+
+def _warn_of_bytes(context: Scene, mask: Array) -> None:
+  """Warns of floats that must have been 0 to 255."""
+  frames = context.frames
+  if is_traced(frames, mask) or frames.dtype == jnp.uint8:
+    return
+  # NaN is not larger than anything.
+  if bool(jnp.any(hide(context, mask).frames > _BRIGHT)):
+    warnings.warn(
+      f'context.frames are {frames.dtype} beyond {_BRIGHT:g}, and floats must '
+      'be in [0, 1]: divide by 255, or give uint8',
+      stacklevel=3,
+    )
 
 
 def flatten(latent: Any) -> Any:

@@ -78,7 +78,9 @@ def loss_and_metrics(
 
   def average(per_scene: Array) -> Array:
     weight = jnp.expand_dims(batch.weight, range(1, per_scene.ndim))
-    return jnp.sum(weight * per_scene, axis=0) / total
+    # Whatever a scene of weight 0 holds.
+    weighed = jnp.where(weight > 0, weight * per_scene, 0.0)
+    return jnp.sum(weighed, axis=0) / total
 
   squared = jnp.mean((frames - mean) ** 2, axis=gaussian.EVENT_AXES)
   squared = jnp.sum(jnp.where(batch.target_mask, squared, 0.0), axis=1)

@@ -8,7 +8,6 @@ context is frames 0 .. C - 1, targets are frames C .. N - 1.
 import math
 from typing import Any, NamedTuple
 
-import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -16,8 +15,15 @@ import numpy as np
 import optax
 
 from cgqn_jax.models import gaussian, objective
-from cgqn_jax.models.model import Model, blank, sample_keys
-from cgqn_jax.types import Array, Batch, Params, Scene, to_unit
+from cgqn_jax.models.model import (
+  Model,
+  blank,
+  check_array,
+  checked,
+  is_traced,
+  sample_keys,
+)
+from cgqn_jax.types import Array, Batch, Params, Scene, hide, to_unit
 
 
 class Stage(NamedTuple):
@@ -82,6 +88,7 @@ class Sequential(Model):
     The two differ by the KL that is not charged (yet), see `kl_weight` and
     `free_nats`.
     """
+    batch = checked(batch)
     variance = self.pixel_variance(step)
     key = jax.random.fold_in(key, step)
     stage = Stage(self.truth(step), self.informed(step) > 0.5)
@@ -98,11 +105,16 @@ class Sequential(Model):
     self, params: Params, keys: Array, context: Scene, mask: Array, views: Array
   ) -> Array:
     net, (batch, count) = self.networks, mask.shape
-    size = net.frame_size
-    chex.assert_shape(context.frames, (batch, count, size, size, 3))
-    chex.assert_shape(views, (batch, None, 1))
-    if not any(isinstance(x, jax.core.Tracer) for x in (context.views, views)):
+    check_array('views', views, (batch, None, 1), jnp.floating)
+    if not is_traced(mask) and not np.all(mask):
+      raise ValueError(
+        'context_mask marks padding; cdna, sv2p and sssm read the first frames '
+        'of a video, as many in every scene: leave the padding away, or use '
+        'cgqn or gqn'
+      )
+    if not is_traced(context.views, views):
       check_sequential(context.views, views, net.num_frames, queries=True)
+    context = hide(context, mask)  # where the mask is traced
     noise = self._noise(keys).latent
     index = jnp.round(views[..., 0] * (net.num_frames - 1)).astype(jnp.int32)
     frames = to_unit(context.frames)
@@ -121,7 +133,8 @@ class Sequential(Model):
       [to_unit(batch.context.frames), to_unit(batch.target.frames)], axis=1
     )
     size = net.frame_size
-    chex.assert_shape(video, (scenes, net.num_frames, size, size, 3))
+    shape = scenes, net.num_frames, size, size, 3
+    check_array('the video of context and targets', video, shape, jnp.floating)
     keys = sample_keys(key, scenes, batch.example_id)[0]
     return video, batch.context_mask.shape[1], self._noise(keys), stage
 

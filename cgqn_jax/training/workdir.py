@@ -32,6 +32,7 @@ from cgqn_jax.types import Array, Params
 FREE_FIELDS = (
   'checkpoint_every',
   'data.data_dir',
+  'data.path',
   'data.workers',
   'keep_checkpoints',
   'log_every',

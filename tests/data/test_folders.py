@@ -2,7 +2,10 @@
 
 from collections.abc import Iterator
 import itertools
+import os
 import shutil
+import tracemalloc
+import zipfile
 
 from ml_collections import ConfigDict
 import numpy as np
@@ -212,12 +215,12 @@ def test_poses_that_the_model_does_not_take(posed):
   [
     ({'video': np.zeros((5, 16, 16, 3), np.uint8)}, 'no array called frames'),
     ({'frames': np.zeros((5, 16, 16, 3))}, 'float64; they must be uint8'),
-    ({'frames': np.zeros((5, 9, 16, 3), np.uint8)}, r'a video is \[5, 9, 16'),
+    ({'frames': np.zeros((5, 9, 16, 3), np.uint8)}, r'frames are \[5, 9, 16'),
     ({'frames': np.zeros((4, 16, 16, 3), np.uint8)}, r'a video is \[4, 16'),
-    ({'frames': np.uint8(3)}, r'a video is \[1\]'),
+    ({'frames': np.uint8(3)}, r'frames are \[\]'),
     (
       {'frames': VIDEO, 'views': np.zeros((3, 1))},
-      r'views are \[3, 1\]; .* ask for \[5, 1\]',
+      r'views are \[3, 1\] of float64; .* \[5, V\] as there are 5 frames',
     ),
     (
       {'frames': VIDEO, 'views': np.zeros((5, 7))},
@@ -229,9 +232,9 @@ def test_poses_that_the_model_does_not_take(posed):
     ),
     (
       {'frames': VIDEO, 'views': np.array([['left']] * 5)},
-      'cannot be read: could not convert string',
+      r'views are \[5, 1\] of <U4; they must be numbers',
     ),
-    ({'frames': np.array([None])}, 'cannot be read: Object arrays'),
+    ({'frames': np.array([None])}, 'frames are object; they must be uint8'),
   ],
 )
 def test_videos_that_do_not_fit(folder, tmp_path, arrays, message):
@@ -275,24 +278,210 @@ def test_images_of_two_sizes(folder, tmp_path):
   path = tmp_path / 'train' / 'a' / '003.png'
   Image.new('RGB', (9, 16)).save(path)
   message = error_of(folder)
-  assert f'{path} is [16, 9, 3]' in message and '[16, 16, 3]' in message
+  assert f'{path} cannot be read: it is 9 x 16 pixels' in message
+  assert 'it must be 16 x 16, by data.frame_size' in message
 
 
 def test_a_corrupt_scene_in_the_middle_of_training(folder, tmp_path):
   path = tmp_path / 'train' / 'c.npz'
+  source = open_source(folder, 'train')
   path.write_bytes(path.read_bytes()[:-100])
+  batches = batches_lib.training_batches(folder, source)
   with pytest.raises(ValueError) as error:
-    list(itertools.islice(training(folder), 4))
+    list(itertools.islice(batches, 4))
   message = str(error.value)
   assert f'{path} cannot be read: ' in message and '\n' not in message
 
 
 def test_folders_without_videos(folder, tmp_path):
   (tmp_path / 'train' / '_none').mkdir()
-  assert '_none: a video is [0]' in error_of(folder)
+  assert '_none holds no image' in error_of(folder)
   shutil.rmtree(tmp_path / 'train')
   assert f'{tmp_path / "train"} is not a folder' in error_of(folder)
   (tmp_path / 'train').mkdir()
   assert 'holds no video' in error_of(folder)
   folder.data.path = ''
   assert "data.path is ''" in error_of(folder)
+
+
+@pytest.mark.parametrize('kind', ['npz', 'images'])
+def test_every_scene_is_looked_at(folder, tmp_path, kind):
+  """Not only the first: in its length, its size and its views."""
+  train = tmp_path / 'train'
+  if kind == 'npz':
+    path = train / 'c.npz'
+    np.savez(path, frames=frames_of(1)[0, :4])
+  else:
+    path = train / 'b'
+    for n in (4, 5):
+      (path / f'{n:03}.png').unlink()
+  assert f'{path}: a video is [4, 16, 16, 3]' in error_of(folder)
+  if kind == 'npz':
+    np.savez(path, frames=VIDEO, views=np.full((5, 1), 1e39))
+    assert f'{path}: a view is not finite' in error_of(folder)
+    np.savez(path, frames=np.zeros((5, 9, 9, 3), np.uint8))
+    assert f'{path} cannot be read: frames are [5, 9, 9, 3]' in error_of(folder)
+  else:
+    path = path / '000.png'
+    for n in (4, 5):
+      shutil.copy(path, train / 'b' / f'{n:03}.png')
+    Image.new('RGB', (9, 9)).save(path)
+    assert f'{path} cannot be read: it is 9 x 9 pixels' in error_of(folder)
+    shutil.copy(train / 'a' / '000.png', path)
+    (train / 'b' / '003.png').write_bytes(b'')
+    assert '003.png cannot be read: it is empty' in error_of(folder)
+
+
+def test_frames_and_scenes_are_in_a_person_s_order(make_config, tmp_path):
+  config = make_config()
+  config.data.update(
+    source='folder', path=str(tmp_path), num_frames=12, num_targets=2,
+    min_context=1, max_context=3, context_window=5, test_context=(0, 4),
+  )  # fmt: skip
+  for scene in (1, 2, 10):
+    images = tmp_path / 'train' / f'scene {scene}'
+    images.mkdir(parents=True)
+    for n in range(12):
+      shade = Image.new('RGB', (16, 16), (10 * n, scene, 0))
+      shade.save(images / (f'Frame_{n}.PNG' if n % 2 else f'frame_{n}.png'))
+  source = open_source(config, 'train')
+  assert [source[n].shown[0, 0, 0, 1] for n in range(3)] == [1, 2, 10]
+  assert (source[1].shown[:, 0, 0, 0] == np.arange(12) * 10).all()
+
+
+LEFT = ['._x', '.DS_Store', 'Thumbs.db', 'desktop.ini']
+LEFT_FOLDERS = ['@eaDir', '__MACOSX', 'lost+found', '$RECYCLE.BIN']
+
+
+def test_what_systems_leave_behind_is_skipped(folder, tmp_path):
+  for place in tmp_path / 'train', tmp_path / 'train' / 'a':
+    for name in (*LEFT, '._a.npz', '._001.png'):
+      (place / name).write_bytes(b'of the system')
+    for name in LEFT_FOLDERS:
+      (place / name).mkdir()
+      (place / name / '000.png').write_bytes(b'of the system')
+  source = open_source(folder, 'train')
+  assert len(source) == 3
+  np.testing.assert_array_equal(source[0].shown, frames_of(1)[0, :5])
+
+
+@pytest.mark.parametrize('name', ['d.npy', 'd.mp4', '000.png', 'd.zip'])
+def test_what_looks_like_a_scene_and_is_none(folder, tmp_path, name):
+  path = tmp_path / 'train' / name
+  path.write_bytes(b'something')
+  assert f'{path} is no scene' in error_of(folder)
+
+
+def test_a_kind_of_image_that_is_not_read(folder, tmp_path):
+  path = tmp_path / 'train' / 'a' / '006.heic'
+  path.write_bytes(b'something')
+  assert f'{path}: .heic is not read; save it as one of .png' in error_of(
+    folder
+  )
+
+
+@pytest.mark.parametrize(
+  ('times', 'message'),
+  [
+    (1.6e9 + np.arange(5) / 30, '5 views differ, but as float32, .* only 1 '),
+    (1e6 + np.arange(5) / 30, '5 views differ, but as float32, .* only '),
+    (np.full(5, 0.5), r'all 5 views are equal \(0.5 to 0.5\)'),
+    (np.full(5, np.nan), 'a view is not finite'),
+  ],
+)
+def test_views_that_do_not_tell_frames_apart(folder, tmp_path, times, message):
+  path = tmp_path / 'train' / 'c.npz'
+  np.savez(path, frames=VIDEO, views=times[:, None])
+  with pytest.raises(ValueError, match=message) as error:
+    open_source(folder, 'train')
+  assert str(path) in str(error.value) and '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('large', [7e6, 4.0, 1e-5])
+def test_views_of_another_scale(folder, tmp_path, capsys, large):
+  path = tmp_path / 'train' / 'c.npz'
+  views = np.linspace(0, large, 5)[:, None]
+  np.savez(path, frames=VIDEO, views=views)
+  open_source(folder, 'train')
+  said = capsys.readouterr().err
+  assert said.count('\n') == 1 and f'note: {path}: views go from 0' in said
+  np.savez(path, frames=VIDEO, views=views / large)
+  open_source(folder, 'train')
+  assert not capsys.readouterr().err
+
+
+def test_poses_far_from_the_origin(posed, tmp_path):
+  path = tmp_path / 'train' / 'a' / 'poses.csv'
+  rows = [f'{n:03}.png,{5e8 + n / 9},0,0,0,0' for n in range(6)]
+  path.write_text('\n'.join([HEADER, *rows]))
+  assert 'views differ, but as float32' in error_of(posed)
+
+
+def bomb(path, shape, dtype='|u1', name='frames.npy') -> None:
+  """An NPZ whose header promises an array that is not there."""
+  header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}}}\n"
+  head = b'\x93NUMPY\x01\x00' + len(header).to_bytes(2, 'little')
+  with zipfile.ZipFile(path, 'w') as archive:
+    archive.writestr(name, head + header.encode())
+
+
+@pytest.mark.parametrize(
+  ('shape', 'dtype', 'message'),
+  [
+    ((2**40, 16, 16, 3), '|u1', 'an array may have 1,073,741,824'),
+    ((5, 2**20, 2**20, 3), '|u1', 'an array may have 1,073,741,824'),
+    ((5, 16, 16, 3), '|O', 'frames are object'),
+    ((5, 16, 16, 3), '|u1', 'it is cut off'),
+    ((-5, -16, 16, 3), '|u1', 'frames are'),
+  ],
+)
+def test_an_npz_that_promises_too_much(folder, tmp_path, shape, dtype, message):
+  path = tmp_path / 'train' / '_first.npz'
+  bomb(path, shape, dtype)
+  found = error_of(folder)
+  assert f'{path} cannot be read: ' in found and message in found
+
+
+def test_an_npz_that_unpacks_to_much(folder, tmp_path):
+  """A megabyte of zeros a kilobyte: only the frames that count are kept."""
+  path = tmp_path / 'train' / '_first.npz'
+  frames = np.zeros((40_000, 16, 16, 3), np.uint8)
+  np.savez_compressed(path, frames=frames)
+  assert path.stat().st_size < frames.nbytes / 500
+  tracemalloc.start()
+  assert open_source(folder, 'train')[0].shown.shape == (5, 16, 16, 3)
+  most = tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  assert most < frames.nbytes / 4
+
+
+def test_names_in_archives_and_pickles_are_harmless(folder, tmp_path):
+  path = tmp_path / 'train' / 'c.npz'
+  arrays = {'frames': VIDEO, '../../out': VIDEO}
+  np.savez(path, **arrays, other=np.array([Harmful(tmp_path)], object))
+  files = sorted(tmp_path.rglob('*'))
+  assert open_source(folder, 'train')[2].shown.shape == VIDEO.shape
+  np.savez(path, frames=np.array([Harmful(tmp_path)], object))
+  assert 'frames are object' in error_of(folder)
+  assert sorted(tmp_path.rglob('*')) == files
+
+
+class Harmful:
+  """Its pickle makes a folder when it is read."""
+
+  def __init__(self, folder) -> None:
+    self.folder = folder
+
+  def __reduce__(self) -> tuple:
+    return os.mkdir, (str(self.folder / 'harm'),)
+
+
+def test_arrays_in_another_order(folder, tmp_path):
+  """Of Fortran, and of another machine."""
+  video = frames_of(1)[0]
+  views = np.linspace(0, 1, 6).astype('>f4')[:, None]
+  path = tmp_path / 'train' / 'c.npz'
+  np.savez(path, frames=np.asfortranarray(video), views=views)
+  scene = open_source(folder, 'train')[2]
+  np.testing.assert_array_equal(scene.shown, video[:5])
+  np.testing.assert_array_equal(scene.views, views[:5].astype(np.float32))

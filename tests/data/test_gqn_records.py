@@ -1,9 +1,11 @@
 """The public GQN datasets: files written as they are released, and broken."""
 
+import io
 import pathlib
 
 from ml_collections import ConfigDict
 import numpy as np
+from PIL import Image
 import pytest
 
 from cgqn_jax.data import batches, gqn_records, protocols, sources
@@ -217,15 +219,15 @@ def frames_of(count: int) -> list[bytes]:
     ),
     (
       example([*frames_of(2), b'no picture'], [0.0] * 15),
-      'record 0, frame 2 is no image that can be read',
+      'record 0, frame 2 cannot be read: ',
     ),
     (
       example([*frames_of(2), frames_of(1)[0][:-300]], [0.0] * 15),
-      'record 0, frame 2 is no image that can be read',
+      'record 0, frame 2 cannot be read: ',
     ),
     (
       example([jpeg(np.zeros((16, 9, 3), np.uint8))] * 3, [0.0] * 15),
-      'record 0, frame 0 is [16, 9, 3]; it must be square',
+      'frame 0 cannot be read: it is 9 x 16 pixels; it must be square',
     ),
   ],
 )
@@ -272,3 +274,32 @@ def test_an_index_follows_its_file(tmp_path):
   gqn_files.write(path, [b'', b'three', b'x'])
   assert gqn_records.record_offsets(path).tolist() == [0, 16, 37]
   assert gqn_records.read_record(path, 0, 'here') == b''
+
+
+def test_what_systems_leave_behind_is_skipped(tmp_path):
+  write_split(tmp_path / 'test', [2], views=3, size=16)
+  for name in ('._1-of-1.tfrecord', '.hidden.tfrecord', 'Thumbs.db'):
+    (tmp_path / 'test' / name).write_bytes(b'of the system')
+  assert len(sources.open_source(configured(tmp_path), 'test')) == 2
+
+
+def test_a_picture_that_is_too_large(tmp_path):
+  """Its head says so; it is not decoded."""
+  large = io.BytesIO()
+  Image.new('1', (5000, 5000)).save(large, 'PNG')
+  path = tmp_path / 'test' / '1-of-1.tfrecord'
+  record = example([large.getvalue()] * 3, pose(0, 3).ravel())
+  write(path, [record])
+  message = error_of(configured(tmp_path), 'test')
+  assert f'{path}: record 0, frame 0 cannot be read: ' in message
+  assert 'it is 5,000 x 5,000 pixels; it must be square, of at most' in message
+
+
+def test_cameras_that_are_all_equal(tmp_path):
+  path = tmp_path / 'test' / '1-of-1.tfrecord'
+  poses = pose(0, 3)
+  poses[:] = poses[0]
+  write(path, [example(frames_of(3), poses.ravel())])
+  assert f'{path}: record 0: all 3 views are equal' in error_of(
+    configured(tmp_path), 'test'
+  )

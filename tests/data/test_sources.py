@@ -142,10 +142,6 @@ def test_simulator_errors(config):
   assert "data.config is 'chess'" in message and 'color_reaction' in message
   config.data.update(config='color_reaction', num_frames=21)
   assert 'a video is [12, 32, 32, 3]' in error_of(config)
-  config.data.source = 'web'
-  message = error_of(config)
-  assert "data.source is 'web'" in message
-  assert message.endswith('tfds, simulator, folder, gqn')
 
 
 @pytest.fixture
@@ -220,3 +216,26 @@ def test_dice_errors(dice_32, prepared_dice):
   message = error_of(dice_32)
   assert "dataset 'rooms' has none" in message
   assert message.endswith('narratives, dice')
+
+
+def test_where_data_lies_is_absolute(config, tmp_path, monkeypatch):
+  """And elsewhere, where asked: of files alone."""
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+  config.data.update(path='mine', data_dir='~/tfds')
+  sources.make_absolute(config)
+  assert config.data.path == str(tmp_path / 'mine')
+  assert config.data.data_dir == str(tmp_path / 'home' / 'tfds')
+  sources.look_elsewhere(config, None, None)
+  assert config.data.path == str(tmp_path / 'mine')
+  sources.look_elsewhere(config, 'folder', '../other')
+  assert config.data.source == 'folder'
+  assert config.data.path == str(tmp_path.parent / 'other')
+  sources.look_elsewhere(config, 'tfds', 'stored')
+  assert config.data.data_dir == str(tmp_path / 'stored')
+  assert config.data.path == str(tmp_path.parent / 'other')
+  with pytest.raises(ValueError, match="'simulator', which reads no files"):
+    sources.look_elsewhere(config, 'simulator', 'x')
+  config.data.update(path='', data_dir='')
+  sources.make_absolute(config)
+  assert config.data.path == config.data.data_dir == ''

@@ -332,5 +332,5 @@ def test_scale_of_the_representation(
 
 def test_wrong_shapes_are_named(model, params, batch):
   small = batch.context._replace(frames=batch.context.frames[..., :8, :8, :])
-  with pytest.raises(AssertionError, match='16'):
+  with pytest.raises(ValueError, match='16, 16'):
     model.encode(params, small, batch.context_mask)

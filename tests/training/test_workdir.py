@@ -57,7 +57,7 @@ def test_free_fields_may_change(tmp_path):
   path = open_workdir(tmp_path, make_config())
   other = make_config()
   other.log_every = 1
-  other.data.data_dir = 'elsewhere'
+  other.data.data_dir = other.data.path = 'elsewhere'
   open_workdir(path, other, write=False)
   assert read_workdir(path).log_every == 10
   open_workdir(path, other)
