@@ -12,6 +12,12 @@ a cluster, start one process per host with --distributed; each reads its share
 of every batch.
 """
 
+from cgqn_jax.training import preemption
+
+if __name__ == '__main__':
+  preemption.catch()  # before the imports, which take seconds
+
+# ruff: noqa: E402
 from collections.abc import Sequence
 
 from absl import flags
@@ -52,9 +58,11 @@ def run() -> None:
   else:
     stem = _WORKDIR.value or stem
     workdirs = {seed: f'{stem}-seed{seed}' for seed in _seeds(_SEEDS.value)}
-  model = loop.check(config)  # before a dataset is built for nothing
+  # Before a dataset is built for nothing.
+  model = loop.check(config, workdirs)
   sources.build_missing(config)
-  loop.train(model, config, workdirs)
+  if stopped := loop.train(model, config, workdirs):
+    raise cli.Stopped(stopped)
 
 
 def _seeds(given: Sequence[str]) -> list[int]:
