@@ -11,6 +11,7 @@ import chex
 import pytest
 
 from cgqn_jax.evaluation.validation import Validation
+from cgqn_jax.models.build import build
 from cgqn_jax.training import loop
 from cgqn_jax.training.checkpoints import (
   Checkpoints,
@@ -33,6 +34,24 @@ def config(make_config):
   config.keep_checkpoints = 3
   config.data.num_targets = 2
   return config
+
+
+@pytest.fixture(scope='module', autouse=True)
+def compiled_once(config):
+  """All trainings here are of one config: they share what is compiled."""
+  model = build(config)
+  validation = Validation(model, config)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(loop, 'build', lambda _: model)
+    patch.setattr(loop, 'Validation', lambda *_: validation)
+    over_devices, updates = loop.update_lib.over_devices, []
+
+    def once(update):
+      updates[:] = updates or [over_devices(update)]
+      return updates[0]
+
+    patch.setattr(loop.update_lib, 'over_devices', once)
+    yield
 
 
 def train(config, workdir) -> str | None:
