@@ -204,7 +204,7 @@ def test_a_signal_stops_a_run(config, whole, tmp_path, monkeypatch, number):
 class Gone(io.StringIO):
   """A terminal that was closed, or a pipe that nobody reads."""
 
-  def write(self, text):
+  def write(self, text=''):
     raise BrokenPipeError(errno.EPIPE, 'Broken pipe')
 
   flush = write
