@@ -2,6 +2,7 @@
 # make test     installs what the tests need and runs them
 # make sample   futures from the weights that the repository ships: runs/samples/
 # make test-slow    trainings to a level, two to three hours
+# make test-crash   kills programs fifty times, and compares: half an hour
 # make lint, make clean
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ CONFIG := configs/narratives.py:preset=small,narrative=color_reaction
 .DEFAULT_GOAL := help
 export TF_CPP_MIN_LOG_LEVEL := 2
 
-.PHONY: help demo test test-slow sample lint clean
+.PHONY: help demo test test-slow test-crash sample lint clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -51,6 +52,9 @@ test: $(VENV)/installed
 
 test-slow: $(VENV)/installed
 	XLA_FLAGS= $(BIN)/python -m pytest -q -m slow --durations=0
+
+test-crash: $(VENV)/installed
+	$(BIN)/python -m pytest -q -s -m crash --durations=0 tests/crash
 
 sample: $(VENV)/installed
 	@for name in color_reaction traveling_salesman; do \

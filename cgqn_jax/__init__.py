@@ -4,18 +4,26 @@ model, params, config = cgqn_jax.load('runs/...')
 frames = model.sample(params, key, context, context_mask, views, 4)
 """
 
-from cgqn_jax.models.build import build
-from cgqn_jax.models.cgqn import CGQN, Latent
-from cgqn_jax.training.workdir import load
-from cgqn_jax.types import Batch, Elbo, Normal, Scene
+import importlib
+from typing import Any
 
-__all__ = [
-  'CGQN',
-  'Batch',
-  'Elbo',
-  'Latent',
-  'Normal',
-  'Scene',
-  'build',
-  'load',
-]
+# Read when they are asked for: a program whose imports take seconds must be
+# able to take signals before (`training.preemption`).
+_HOMES = {
+  'CGQN': 'models.cgqn',
+  'Batch': 'types',
+  'Elbo': 'types',
+  'Latent': 'models.cgqn',
+  'Normal': 'types',
+  'Scene': 'types',
+  'build': 'models.build',
+  'load': 'training.workdir',
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+  if name in _HOMES:
+    return getattr(importlib.import_module(f'{__name__}.{_HOMES[name]}'), name)
+  raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

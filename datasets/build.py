@@ -183,6 +183,17 @@ def _start_worker() -> None:
   threading.Thread(target=watch, daemon=True).start()
 
 
+def _watch_stdin() -> None:
+  """Ends this process, and so its workers, when standard input is closed."""
+
+  def watch() -> None:
+    while os.read(0, 1024):
+      pass
+    os._exit(1)
+
+  threading.Thread(target=watch, daemon=True).start()
+
+
 @contextlib.contextmanager
 def _locked(directory: pathlib.Path) -> Iterator[None]:
   """Keeps a second build of the same dataset out."""
@@ -208,6 +219,9 @@ def main(argv: list[str]) -> None:
   from cgqn_jax import files  # which may import JAX, hence after these
 
   logging.set_verbosity(logging.WARNING)
+  # Of a program that started this one, and lets no build outlive it.
+  if os.environ.pop('CGQN_JAX_END_WITH_STDIN', None):
+    _watch_stdin()
   words, config, data_dir = argv[1:], _CONFIG.value, _DATA_DIR.value
   try:
     if data_dir is not None:

@@ -26,6 +26,12 @@ and --summary, afterwards, makes the tables of what is there. If the runs read
 a dataset, build it first: datasets/build.py.
 """
 
+from cgqn_jax.training import preemption
+
+if __name__ == '__main__':
+  preemption.catch()  # before the imports, which take seconds
+
+# ruff: noqa: E402
 import pathlib
 import shlex
 import signal
@@ -43,6 +49,7 @@ from cgqn_jax.comparison import runs as runs_lib
 from cgqn_jax.comparison.runs import Run
 from cgqn_jax.data import sources
 from cgqn_jax.training import loop
+from cgqn_jax.training import workdir as workdir_lib
 from cgqn_jax.training.checkpoints import saved_steps
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -91,10 +98,11 @@ def variances_of(config: ConfigDict, name: str) -> tuple[float, ...]:
 def execute(config: ConfigDict, run: Run, out: pathlib.Path) -> None:
   """Trains and evaluates one run or trial, from where it stands."""
   workdir, own = out / run.name, cli.read_config(run.flags)
-  model = loop.check(own)  # before a dataset is built for nothing
+  workdirs = {run.seed: str(workdir)}
+  model = loop.check(own, workdirs)  # before a dataset is built for nothing
   sources.build_missing(own)
   try:
-    loop.train(model, own, {run.seed: str(workdir)})
+    loop.train(model, own, workdirs)
   except FloatingPointError:
     runs_lib.record_divergence(config, run, out)
     raise
@@ -162,8 +170,8 @@ def call(script: str, arguments: list[str]) -> None:
   """Runs one of our programs to its end; subprocess.CalledProcessError.
 
   In a process of its own, so that none holds the accelerator while another
-  works. SIGTERM is passed on, Ctrl-C reaches it anyway; it saves, and then
-  we stop.
+  works. Signals are passed on, but Ctrl-C, which reaches it anyway; it saves,
+  and then we stop.
   """
   path = pathlib.Path(__file__).parent / script
   command = [sys.executable, str(path), *arguments]
@@ -172,11 +180,11 @@ def call(script: str, arguments: list[str]) -> None:
   def note(number: int, frame: FrameType | None) -> None:
     del frame
     signals.append(number)
-    if number == signal.SIGTERM:
-      process.terminate()
+    if number != signal.SIGINT:
+      process.send_signal(number)
 
-  process = subprocess.Popen(command)
-  numbers = (signal.SIGTERM, signal.SIGINT)
+  process = subprocess.Popen(command, **preemption.child())
+  numbers = preemption.wanted()
   previous = {number: signal.signal(number, note) for number in numbers}
   try:
     code = process.wait()
@@ -250,7 +258,11 @@ def run() -> None:
       )
     execute(config, runs[_RUN.value - 1], out)
     return
-  failed = [] if _SUMMARY.value else execute_all(config, runs, out)
+  if _SUMMARY.value:
+    failed = []
+  else:
+    with workdir_lib.locked(out):
+      failed = execute_all(config, runs, out)
   if _TUNE.value:
     print(trials.table(trials.choose(config, runs, out)))
     print(f'\nwrote {out / trials.CHOSEN}; without --tune, the runs take it')

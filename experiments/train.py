@@ -12,6 +12,12 @@ a cluster, start one process per host with --distributed; each reads its share
 of every batch.
 """
 
+from cgqn_jax.training import preemption
+
+if __name__ == '__main__':
+  preemption.catch()  # before the imports, which take seconds
+
+# ruff: noqa: E402
 from collections.abc import Sequence
 
 from absl import flags
@@ -45,7 +51,6 @@ def run() -> None:
   if _DISTRIBUTED.value:
     _join()
   config = _CONFIG.value
-  model = loop.check(config)  # before a dataset is built for nothing
   stem = f'runs/{config.dataset}-{config.model.name}-{config.preset}'
   if _SEEDS.value is None:
     folder = _WORKDIR.value or f'{stem}-seed{config.seed}'
@@ -54,8 +59,11 @@ def run() -> None:
     stem = _WORKDIR.value or stem
     workdirs = {seed: f'{stem}-seed{seed}' for seed in _seeds(_SEEDS.value)}
   sources.make_absolute(config)
+  # Before a dataset is built for nothing.
+  model = loop.check(config, workdirs)
   sources.build_missing(config)
-  loop.train(model, config, workdirs)
+  if stopped := loop.train(model, config, workdirs):
+    raise cli.Stopped(stopped)
 
 
 def _join() -> None:

@@ -109,7 +109,11 @@ def dataset_path(config: ConfigDict) -> pathlib.Path | None:
 
 
 def build_missing(config: ConfigDict) -> None:
-  """Builds a TFDS dataset that is missing, in a process of its own."""
+  """Builds a TFDS dataset that is missing, in a process of its own.
+
+  It ends with this one, however that ends: what the build takes for its
+  standard input closes then.
+  """
   if config.data.source != 'tfds' or dataset_path(config):
     return
   name = dataset_config(config)
@@ -122,7 +126,17 @@ def build_missing(config: ConfigDict) -> None:
     f'Beforehand, in parallel: {shown} --workers=<cores>',
     flush=True,
   )
-  subprocess.run(command, check=True)
+  environment = os.environ | {'CGQN_JAX_END_WITH_STDIN': '1'}
+  with subprocess.Popen(
+    command, stdin=subprocess.PIPE, env=environment
+  ) as process:
+    try:
+      code = process.wait()
+    except BaseException:
+      process.kill()
+      raise
+  if code:
+    raise subprocess.CalledProcessError(code, command)
 
 
 class TfdsSource(Source):

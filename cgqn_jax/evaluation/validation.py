@@ -35,6 +35,18 @@ class Validation:
     )
     self._reconstruct = jax.jit(model.reconstruct)
 
+  def try_out(self) -> None:
+    """Reads the scenes that will be read, and draws a label.
+
+    So that what is wrong with them shows before the first update, not when
+    validation is first due. What a simulator makes is taken on trust.
+    """
+    config = self._config
+    images.sheet(np.zeros((1, 1, 8, 8, 3)), ['truth'])  # needs a font
+    if config.data.source != 'simulator':
+      for index in range(min(config.validation_scenes, len(self._source))):
+        _ = self._source[index]
+
   def loss(self, params: Params, seed: int) -> dict[str, Any]:
     """Means over config.validation_scenes."""
     config, key = self._config, jax.random.key(seed)
@@ -72,6 +84,14 @@ class Validation:
       f'best_of_{count}': np.average(np.concatenate(least), weights=weights),
       'mean_of_samples': np.average(np.concatenate(mean), weights=weights),
     }
+
+  def spread(self, params: Params, seed: int) -> float:
+    """Root-mean-square difference of two samples of the same scenes."""
+    batch = next(
+      batches.test_batches(self._config, self._source, _PICTURED, _PICTURED)
+    )
+    one, other = draw_all(self._model, params, jax.random.key(seed), batch, 2)
+    return float(np.sqrt(np.mean(np.square(one - other, dtype=np.float64))))
 
   def picture(self, params: Params, seed: int) -> np.ndarray:
     """Truth, one posterior sample and two prior samples of the same scenes.

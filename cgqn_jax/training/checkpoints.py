@@ -5,7 +5,7 @@ named n means that n updates were applied. Training needs nothing else to
 continue bit for bit: batches and noise are functions of (seed, step).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import contextlib
 import json
 import logging
@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from cgqn_jax.files import replace_text
 from cgqn_jax.training.update import TrainState
 from cgqn_jax.types import Params
 
@@ -31,6 +32,8 @@ Step = int | str  # a number, also as text, 'latest' or 'best'
 # Old checkpoints are renamed into this folder before they are deleted, so
 # that a kill in the middle leaves no half of one.
 _DELETED = '.deleted'
+# Of errors that say nothing of the files themselves.
+_NO_DAMAGE = ('Too many open files', 'Permission denied', 'Cannot allocate')
 
 
 class Checkpoints(contextlib.AbstractContextManager):
@@ -44,28 +47,24 @@ class Checkpoints(contextlib.AbstractContextManager):
   def __init__(self, folder: pathlib.Path, *, keep: int = 3) -> None:
     if keep < 1:
       raise ValueError(f'keep={keep} checkpoints: keep at least 1')
-    self._folder = folder.absolute()
+    self._folder, self._keep = folder.absolute(), keep
+    self._proven = False  # whether a save was read back
+    self._under_way: int | None = None  # the step that is being saved
+    check_name(folder)
     if folder.exists() and not folder.is_dir():
       raise ValueError(f'{folder} is a file; checkpoints need a folder')
     # Orbax logs a dozen lines a save, and warns of what is meant here; its
     # errors are raised as well.
     logging.getLogger('absl').addFilter(_not_from_orbax)
-    policies = ocp.checkpoint_managers
-    best = policies.BestN(
-      get_metric_fn=_loss,
-      reverse=True,
-      n=1,
-      keep_checkpoints_without_metrics=False,
-    )
     options = ocp.CheckpointManagerOptions(
       cleanup_tmp_directories=True,
-      todelete_subdir=_DELETED,
-      best_fn=_loss,
+      best_fn=_loss,  # Orbax writes our notes only where there is one
       best_mode='min',
-      preservation_policy=policies.AnyPreservationPolicy(
-        [policies.LatestN(keep), best]
-      ),
+      # Losses come after a save, and Orbax would not know them: `_prune`.
+      preservation_policy=ocp.checkpoint_managers.LatestN(n=None),
     )
+    steps = saved_steps(folder)
+    self._losses = {n: _loss(_read_notes(folder, n)) for n in steps}
     try:
       self._manager = ocp.CheckpointManager(
         self._folder,
@@ -73,8 +72,6 @@ class Checkpoints(contextlib.AbstractContextManager):
         item_handlers=ocp.StandardCheckpointHandler(),
       )
     except Exception as error:
-      for step in saved_steps(folder):
-        _read_notes(folder, step)  # names the damaged one
       raise ValueError(f'{folder} cannot be opened: {error}') from error
     self.wait()
 
@@ -84,7 +81,11 @@ class Checkpoints(contextlib.AbstractContextManager):
     """Saves `state` under its number of updates, unless it is saved already.
 
     It is copied to the host first, so the caller may donate its buffers at
-    once. `wait` returns only when the files are complete.
+    once. `wait` returns only when the files are complete. The first save is
+    always waited for, and read back.
+
+    Raises:
+      ValueError: where this save, or the one before, did not succeed.
     """
     step = int(state.step)
     self.wait()
@@ -92,24 +93,97 @@ class Checkpoints(contextlib.AbstractContextManager):
       # NumPy makes a checkpoint independent of devices and processes.
       host = jax.tree.map(np.array, state)
       notes = {} if loss is None else {'loss': float(loss)}
-      self._manager.save(
-        step,
-        args=ocp.args.StandardSave(host),
-        metrics=notes | {'crc32': checksum(host)},
-        force=True,
-      )
+      with self._saving(step):
+        self._manager.save(
+          step,
+          args=ocp.args.StandardSave(host),
+          metrics=notes | {'crc32': checksum(host)},
+          force=True,
+        )
+      self._losses[step] = _loss(notes)
+      if not self._proven:
+        self.wait()
+        self._prove(step)
     if wait:
       self.wait()
 
-  def wait(self) -> None:
-    """Blocks until the save under way is complete."""
-    self._manager.wait_until_finished()
-    if jax.process_index() == 0:
-      shutil.rmtree(self._folder / _DELETED, ignore_errors=True)
-
-  def __exit__(self, *_: object) -> None:
+  def note_loss(self, step: int, loss: float) -> None:
+    """Adds the loss of validation to a checkpoint, if it is there."""
     self.wait()
-    self._manager.close()
+    if step not in saved_steps(self._folder):
+      return
+    notes = _read_notes(self._folder, step)
+    if 'loss' not in notes and jax.process_index() == 0:
+      notes = {'loss': float(loss)} | notes
+      replace_text(_notes_path(self._folder, step), json.dumps(notes))
+    self._losses[step] = _loss({'loss': float(loss)})
+    self._prune()
+
+  def wait(self) -> None:
+    """Blocks until the save under way is complete; raises what stopped it."""
+    with self._saving(self._under_way):
+      self._manager.wait_until_finished()
+    self._prune()
+
+  @contextlib.contextmanager
+  def _saving(self, step: int | None) -> Iterator[None]:
+    """Turns what stops a save into one line."""
+    self._under_way = step
+    try:
+      yield
+    except Exception as error:
+      raise ValueError(
+        f'{self._folder / str(step)} could not be saved: {_first_line(error)}'
+      ) from error
+
+  def _prove(self, step: int) -> None:
+    """Reads a checkpoint back, all its numbers; ValueError if they differ."""
+    try:
+      _read(self._folder, step)
+    except ValueError as error:
+      if jax.process_index() == 0:
+        shutil.rmtree(self._folder / str(step), ignore_errors=True)
+      reason = error.__cause__ or 'other numbers came back'
+      raise ValueError(
+        f'{self._folder} does not give back what was saved there '
+        f'({_first_line(reason)}); choose another --workdir'
+      ) from error
+    self._proven = True
+
+  def _prune(self) -> None:
+    """Deletes all checkpoints but the last `keep` and the best."""
+    if jax.process_index() != 0:
+      return
+    steps = saved_steps(self._folder)
+    ranked = [n for n in steps if self._losses.get(n, math.inf) < math.inf]
+    best = min(ranked, key=lambda n: (self._losses[n], -n), default=None)
+    deleted = self._folder / _DELETED
+    shutil.rmtree(deleted, ignore_errors=True)  # of one that was killed
+    for step in steps[: -self._keep]:
+      if step != best:
+        deleted.mkdir(exist_ok=True)
+        os.replace(self._folder / str(step), deleted / str(step))
+    shutil.rmtree(deleted, ignore_errors=True)
+
+  def __exit__(self, kind: Any, *_: object) -> None:
+    try:
+      self.wait()
+    except Exception:
+      if kind is None:  # else the error under way says more
+        raise
+    finally:
+      with contextlib.suppress(Exception):  # raised by `wait` already
+        self._manager.close()
+
+
+def check_name(folder: pathlib.Path) -> None:
+  """ValueError for a folder whose name Orbax takes for a pattern."""
+  path = os.path.abspath(folder)
+  if odd := sorted(set(path) & set('*?[]\\')):
+    raise ValueError(
+      f'{path} has {" ".join(odd)} in its name, which checkpoints cannot have '
+      '(it is read as a pattern); choose another --workdir'
+    )
 
 
 def saved_steps(folder: pathlib.Path) -> list[int]:
@@ -190,6 +264,10 @@ def _read(folder: pathlib.Path, step: int) -> dict[str, Any]:
       )
   except Exception as error:
     time.sleep(0.1)  # until they have come back
+    for known in _NO_DAMAGE:
+      if known in str(error):
+        path = folder / str(step)
+        raise ValueError(f'{path} cannot be read: {known}') from error
     raise ValueError(_damaged(folder, step)) from error
   finally:
     sys.unraisablehook = previous
@@ -202,9 +280,19 @@ def _read(folder: pathlib.Path, step: int) -> dict[str, Any]:
 def _read_notes(folder: pathlib.Path, step: int) -> dict[str, float]:
   """A checkpoint's loss, if it has one, and its checksum."""
   try:
-    return json.loads((folder / f'{step}/metrics/metrics').read_text())
+    notes = json.loads(_notes_path(folder, step).read_text('utf-8'))
   except (OSError, ValueError) as error:
+    for known in _NO_DAMAGE:
+      if known in str(error):
+        raise ValueError(f'{folder / str(step)}: {known}') from error
     raise ValueError(_damaged(folder, step)) from error
+  if not isinstance(notes, dict):
+    raise ValueError(_damaged(folder, step))
+  return notes
+
+
+def _notes_path(folder: pathlib.Path, step: int) -> pathlib.Path:
+  return folder / f'{step}/metrics/metrics'
 
 
 def _like(template: Any, saved: Any, path: pathlib.Path) -> Any:
@@ -235,12 +323,22 @@ def _like(template: Any, saved: Any, path: pathlib.Path) -> Any:
 def _damaged(folder: pathlib.Path, step: int) -> str:
   """Says in one line which checkpoint cannot be read and what to do."""
   others = [n for n in saved_steps(folder) if n < step]
-  then = f'resume from checkpoint {others[-1]}' if others else 'start afresh'
-  return (
-    f'{folder / str(step)} is damaged, or no checkpoint of cgqn_jax; '
-    f'delete that folder to {then} (older checkpoints here: {others}), or '
-    'choose another --workdir'
-  )
+  if others:
+    remedy = (
+      f'move that folder away to resume from checkpoint {others[-1]} (older '
+      f'checkpoints here: {others}), or choose another --workdir'
+    )
+  else:
+    remedy = (
+      'no older one is here, so keep it: copy it again from where it came, '
+      'or begin anew in another --workdir'
+    )
+  path = folder / str(step)
+  return f'{path} is damaged, or no checkpoint of cgqn_jax; {remedy}'
+
+
+def _first_line(error: object) -> str:
+  return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _loss(notes: Mapping[str, float]) -> float:

@@ -1,22 +1,19 @@
-"""The trainer: data, update, report, validate, save; and again.
+"""The trainer: data, update, report, save, validate; and again.
 
-A run that is stopped, by a signal too, leaves a checkpoint, and the same call
-goes on from it bit for bit.
+A run that is stopped, by a signal or an error too, leaves a checkpoint, and
+the same call goes on from it bit for bit. What was due after the checkpoint
+and is not there, as the run was killed in between, is then made first.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
-import os
-import signal
-import threading
-from types import FrameType
-from typing import Any, Self
+import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 import numpy as np
-import orbax.checkpoint as ocp
 
 from cgqn_jax.data import protocols
 from cgqn_jax.data.batches import training_batches
@@ -28,65 +25,26 @@ from cgqn_jax.training import checkpoints
 from cgqn_jax.training import update as update_lib
 from cgqn_jax.training import workdir as workdir_lib
 from cgqn_jax.training.checkpoints import Checkpoints
-from cgqn_jax.training.metrics_log import Log, Progress
+from cgqn_jax.training.metrics_log import (
+  Log,
+  Progress,
+  picture_path,
+  row_at,
+  say,
+)
+from cgqn_jax.training.preemption import Preemption
 from cgqn_jax.training.update import TrainState
+from cgqn_jax.training.watch import Watch
 from cgqn_jax.types import Batch
 
-
-class Preemption:
-  """Turns SIGTERM and Ctrl-C into a request to stop after this step.
-
-  On a lone machine by a handler of its own; under `jax.distributed` JAX
-  catches SIGTERM and agrees with the other processes on the step.
-
-    with Preemption() as preemption:
-      for step in ...:
-        if preemption.reached(): save, say so, and leave
-  """
-
-  def __init__(self) -> None:
-    self.reason: str | None = None
-    self._asked = 0
-    self._previous: dict[int, Any] = {}
-
-  def reached(self) -> bool:
-    """True if it is time to stop; every process asks once after every step."""
-    if jax.distributed.is_initialized():
-      # The processes agree on one of the numbers they ask with, so these must
-      # count up by one, whatever the steps do.
-      self._asked += 1
-      if ocp.multihost.reached_preemption(self._asked):
-        self.reason = 'SIGTERM'
-    return self.reason is not None
-
-  def __enter__(self) -> Self:
-    # Python takes handlers in the main thread alone.
-    if (
-      not jax.distributed.is_initialized()
-      and threading.current_thread() is threading.main_thread()
-    ):
-      for number in (signal.SIGTERM, signal.SIGINT):
-        self._previous[number] = signal.signal(number, self._request)
-    return self
-
-  def __exit__(self, *_: object) -> None:
-    for number, handler in self._previous.items():
-      signal.signal(number, handler)
-    self._previous = {}
-
-  def _request(self, number: int, frame: FrameType | None) -> None:
-    """Notes the request; a second signal acts as it would without us."""
-    del frame
-    self.reason = signal.Signals(number).name
-    # Not print: the signal may have come in the middle of one.
-    os.write(2, f'\n{self.reason}: finishing this step, then saving\n'.encode())
-    self.__exit__()
+_PICTURE = 'targets'
 
 
 class Run(contextlib.ExitStack):
   """One of the runs that are trained together: its folder, and what is open.
 
-  They differ in their seed alone; `config` has that of this run.
+  They differ in their seed alone; `config` has that of this run. The folder is
+  this process's until the run is closed.
   """
 
   checkpoints: Checkpoints
@@ -96,12 +54,42 @@ class Run(contextlib.ExitStack):
   def __init__(self, config: ConfigDict, seed: int, workdir: str) -> None:
     super().__init__()
     self._first = jax.process_index() == 0
-    self.config = ConfigDict(config)
-    self.config.seed = seed
-    self.folder = workdir_lib.open_workdir(
-      workdir, self.config, write=self._first
-    )
+    self.config = _of_seed(config, seed)
+    self.folder = workdir_lib.check_workdir(workdir, self.config)
+    if self._first:
+      self.enter_context(workdir_lib.locked(self.folder))
+    workdir_lib.open_workdir(workdir, self.config, write=self._first)
     self.saved = set(checkpoints.saved_steps(self.folder / 'checkpoints'))
+    self.watch = Watch(self.config)
+
+  @property
+  def ended(self) -> bool:
+    """Whether the last update is saved."""
+    return self.config.num_steps in self.saved
+
+  @property
+  def finished(self) -> bool:
+    """Whether nothing is left to do, after the last update too."""
+    if not self.ended:
+      return False
+    # Weights that were exported have no log, and lack nothing.
+    logged = (self.folder / 'metrics.jsonl').exists()
+    return not (logged and any(self.lacks(self.config.num_steps)))
+
+  def due(self, step: int) -> tuple[bool, bool]:
+    """Whether validation and a picture are due at a step."""
+    config, last = self.config, step == self.config.num_steps
+    return (
+      last or _is_due(step, config.validate_every),
+      last or _is_due(step, config.picture_every),
+    )
+
+  def lacks(self, step: int) -> tuple[bool, bool]:
+    """Which of the two are due, and not there: a kill came in between."""
+    validate, draw = self.due(step)
+    row = row_at(self.folder, step, 'validation')
+    picture = picture_path(self.folder, step, _PICTURE)
+    return validate and not row, draw and not picture.exists()
 
   def state(self, model: Model, step: int) -> TrainState:
     """The state after `step` updates: a new one, or as it was saved."""
@@ -116,40 +104,62 @@ class Run(contextlib.ExitStack):
   def open(self, source: Source, step: int) -> None:
     """Opens what is read and written in the updates after `step`."""
     keep = self.config.keep_checkpoints
-    self.checkpoints = self.enter_context(
-      Checkpoints(self.folder / 'checkpoints', keep=keep)
-    )
-    self.log = self.enter_context(
-      Log(self.folder, step=step, write=self._first)
-    )
+    with workdir_lib.writable(self.folder):
+      self.log = self.enter_context(
+        Log(self.folder, step=step, write=self._first)
+      )
+      self.checkpoints = self.enter_context(
+        Checkpoints(self.folder / 'checkpoints', keep=keep)
+      )
     batches = training_batches(self.config, source, step)
     self.batches = self.enter_context(contextlib.closing(batches))
 
 
-def check(config: ConfigDict) -> Model:
-  """Builds the model of a config; ValueError if it cannot be trained."""
+def check(
+  config: ConfigDict, workdirs: Mapping[int, str] | None = None
+) -> Model:
+  """Builds the model of a config; ValueError if it cannot be trained.
+
+  Or if the folder of one of the seeds cannot be that of its run.
+  """
   model = build(config)  # which checks each field
   protocols.check(config)
   update_lib.check_batch_size(config.batch_size)
+  for seed, workdir in (workdirs or {}).items():
+    workdir_lib.check_workdir(workdir, _of_seed(config, seed))
   return model
+
+
+def _of_seed(config: ConfigDict, seed: int) -> ConfigDict:
+  config = ConfigDict(config)
+  config.seed = seed
+  return config
 
 
 def train(
   model: Model, config: ConfigDict, workdirs: Mapping[int, str]
-) -> None:
+) -> str | None:
   """Trains to config.num_steps, from the last checkpoints if there are any.
-
-  Update n + 1 is dispatched before update n's metrics are read: that bounds
-  the queue of dispatched updates and keeps the device fed. State, batches and
-  metrics have a leading axis of seeds.
 
   Args:
     model: of the config, from `check`.
     config: of all runs; its seed is not looked at.
     workdirs: the folder of each seed. All are trained together; each is left
       as if it had been trained alone.
+
+  Returns:
+    None when all are finished; what stopped them, and where, after a signal.
+
+  Raises:
+    ValueError: where data, folders or files are not as they must be.
+    FloatingPointError: for a loss that is not finite any more.
   """
+  for seed, workdir in workdirs.items():
+    workdir_lib.check_workdir(workdir, _of_seed(config, seed))
+  # All that will be read, before anything is written.
   source = open_source(config, 'train')
+  validation = Validation(model, config)
+  validation.try_out()
   with contextlib.ExitStack() as stack:
     preemption = stack.enter_context(Preemption())
     runs = [
@@ -157,58 +167,157 @@ def train(
       for seed, workdir in workdirs.items()
     ]
     for run in runs:
-      if config.num_steps in run.saved:
-        print(f'{run.folder} is finished: {config.num_steps:,} updates applied')
-    runs = [run for run in runs if config.num_steps not in run.saved]
-    if not runs:
-      return
-    start = _common_step(runs)
-    names = ', '.join(str(run.folder) for run in runs)
-    print(f'{names}: {"resuming at" if start else "from"} update {start:,}')
-    states = [run.state(model, start) for run in runs]
-    states = jax.tree.map(lambda *x: jnp.stack(x), *states)
-    states = update_lib.replicate(states)
-    update = update_lib.make_update(model, config)
-    update = update_lib.over_seeds(update, [run.config.seed for run in runs])
-    update = update_lib.over_devices(update)
-    validation = Validation(model, config)
-    for run in runs:
-      run.open(source, start)
-    progress = Progress(config.num_steps, start)
-    pending = None  # metrics and batches of the update before
+      if run.finished:
+        say(f'{run.folder} is finished: {config.num_steps:,} updates applied')
+    # Of those with the last update, a kill may have prevented the rest.
+    ended = [[run] for run in runs if run.ended and not run.finished]
+    behind = [run for run in runs if not run.ended]
+    for group in [*ended, behind] if behind else ended:
+      if stopped := _train(model, group, source, validation, preemption):
+        return stopped
+  return None
+
+
+def _train(
+  model: Model,
+  runs: Sequence[Run],
+  source: Source,
+  validation: Validation,
+  preemption: Preemption,
+) -> str | None:
+  """Trains runs that begin at the same update, as `train` does.
+
+  Update n + 1 is dispatched before update n's metrics are read: that bounds
+  the queue of dispatched updates and keeps the device fed. State, batches and
+  metrics have a leading axis of seeds.
+  """
+  start, config = _common_step(runs), runs[0].config
+  names = ', '.join(str(run.folder) for run in runs)
+  say(f'{names}: {"resuming at" if start else "from"} update {start:,}')
+  states = [run.state(model, start) for run in runs]
+  states = jax.tree.map(lambda *x: jnp.stack(x), *states)
+  states = update_lib.replicate(states)
+  update = update_lib.make_update(model, config)
+  update = update_lib.over_seeds(update, [run.config.seed for run in runs])
+  update = update_lib.over_devices(update)
+  for run in runs:
+    run.open(source, start)
+  progress = Progress(config.num_steps, start)
+  pending = None  # metrics and batches of the update before
+  try:
+    if start:
+      for i, run in enumerate(runs):
+        lacking = run.lacks(start)
+        _look(run, validation, progress, start, _state(states, i), lacking)
     for step in range(start + 1, config.num_steps + 1):
       with progress.timed('waiting'):
-        batches = [next(run.batches) for run in runs]
+        batches = [_next(run, step) for run in runs]
       states, metrics = update(states, update_lib.shard_seeds(batches))
-      if pending:
-        _report(runs, progress, step - 1, *pending)
-      pending = metrics, batches
+      done, pending = pending, (metrics, batches)
+      if done:
+        _report(runs, progress, step - 1, *done)
       last, stop = step == config.num_steps, preemption.reached()
-      validate = last or _is_due(step, config.validate_every)
-      draw = last or _is_due(step, config.picture_every)
+      due = runs[0].due(step)
       save = last or stop or _is_due(step, config.checkpoint_every)
-      if not (validate or draw or save):
+      if not (save or any(due)):
         continue
-      _report(runs, progress, step, *pending)
-      pending = None
+      done, pending = pending, None
+      _report(runs, progress, step, *done)
       with progress.timed('paused'):
         for i, run in enumerate(runs):
-          state = jax.tree.map(lambda x, i=i: x[i], states)
-          params, seed = update_lib.evaluation_params(state), run.config.seed
-          loss = None
-          if validate:
-            notes = validation.loss(params, seed)
-            notes |= validation.best_of(params, seed)
-            run.log.scalars(step, notes, split='validation')
-            loss = notes['loss']
-          if draw:
-            picture = validation.picture(params, seed)
-            run.log.image(step, 'targets', picture)
-          if save:
-            run.checkpoints.save(state, loss, wait=last or stop)
+          state = _state(states, i)
+          if save:  # before all that may fail
+            run.checkpoints.save(state, wait=last or stop)
+          if last or not stop:  # else it is done when the run goes on
+            _look(run, validation, progress, step, state, due)
       if stop and not last:
         progress.say(f'stopped at update {step:,}; the same command resumes')
-        break
+        return f'{names} by {preemption.reason} at update {step:,}'
+  except FloatingPointError:
+    raise  # for good: from here the run would only fail again
+  except Exception as error:
+    _rescue(runs, progress, states, pending)
+    if isinstance(error, OSError):  # of the log, the pictures, the data
+      raise ValueError(f'{names}: {error}') from error
+    raise
+  return None
+
+
+def _state(states: TrainState, i: int) -> TrainState:
+  """The state of one of the runs."""
+  return jax.tree.map(lambda x: x[i], states)
+
+
+def _next(run: Run, step: int) -> Batch:
+  """The batch of an update; ValueError, one line, where there is none."""
+  try:
+    return next(run.batches)
+  except (ValueError, OSError):
+    raise
+  except Exception as error:  # such as a worker that was killed
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    raise ValueError(
+      f'no batch for update {step:,} of {run.folder}: {reason}'
+    ) from error
+
+
+def _look(
+  run: Run,
+  validation: Validation,
+  progress: Progress,
+  step: int,
+  state: TrainState,
+  wanted: tuple[bool, bool],
+) -> None:
+  """Validates and draws, each if it is wanted.
+
+  The loss of validation goes to the checkpoint of that step, if it is saved.
+  """
+  validate, draw = wanted
+  params, seed = update_lib.evaluation_params(state), run.config.seed
+  row = row_at(run.folder, step, 'validation')
+  if validate:
+    row = validation.loss(params, seed) | validation.best_of(params, seed)
+    if run.watch.wants_samples(step, kl := float(row['kl'])):
+      spread = validation.spread(params, seed)
+      if text := run.watch.collapse(step, kl, spread):
+        progress.say(f'{run.folder}: {text}')
+    run.log.scalars(step, row, split='validation')
+  if row:
+    loss = math.nan if row['loss'] is None else row['loss']
+    run.checkpoints.note_loss(step, loss)
+  if draw:
+    run.log.image(step, _PICTURE, validation.picture(params, seed))
+
+
+def _rescue(
+  runs: Sequence[Run],
+  progress: Progress,
+  states: TrainState,
+  pending: tuple[Any, Any] | None,
+) -> None:
+  """Saves the last update before an error ends the runs, or says why not."""
+  with contextlib.suppress(Exception):
+    if not (step := int(_state(states, 0).step)):
+      return
+    if pending:
+      _report(runs, progress, step, *pending)
+  for i, run in enumerate(runs):
+    folder = run.folder / 'checkpoints'
+    try:
+      if jax.process_count() > 1:
+        raise RuntimeError('the other processes know nothing of the error')
+      state = jax.device_get(_state(states, i))
+      with contextlib.suppress(Exception):
+        run.checkpoints.wait()  # tells of the save before, and forgets it
+      run.checkpoints.save(state, wait=True)
+      text = f'update {int(state.step):,} is saved'
+    except Exception as error:
+      reason = (str(error).splitlines() or [type(error).__name__])[0]
+      latest = max(checkpoints.saved_steps(folder), default=None)
+      left = 'nothing' if latest is None else f'update {latest:,}'
+      text = f'the last update could not be saved ({reason}); {left} is saved'
+    progress.say(f'{run.folder}: {text}; the same command goes on from there')
 
 
 def _is_due(step: int, every: int) -> bool:
@@ -247,13 +356,15 @@ def _report(
     rates['updates_per_second'] *= len(runs)
   for i, run in enumerate(runs):
     row = {name: value[i] for name, value in metrics.items()}
+    if text := run.watch.update(step, float(row['kl'])):
+      progress.say(f'{run.folder}: {text}')
     if row['skipped_in_a_row'] >= config.max_skipped_in_a_row:
       ids = np.ravel(jax.device_get(batches[i].example_id)).tolist()
       raise FloatingPointError(
         f'{run.folder}: the loss or its gradient was not finite in '
         f'{int(row["skipped_in_a_row"])} updates in a row, the last of them '
         f'update {step} on examples {ids}; lower learning_rate.values or '
-        'raise pixel_variance'
+        'raise pixel_variance (these updates are not saved)'
       )
     if due:
       run.log.scalars(step, row | rates)

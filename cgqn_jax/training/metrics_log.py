@@ -8,16 +8,20 @@ NaN: a value that is not finite is null there, and itself in TensorBoard.
 
 from collections.abc import Iterator, Mapping
 import contextlib
+import errno
 import io
 import math
+import os
 import pathlib
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO
 
 import jax
 import numpy as np
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 import tqdm
 
 from cgqn_jax import images
@@ -39,14 +43,13 @@ class Log(contextlib.AbstractContextManager):
     if not write:
       return
     self._folder = pathlib.Path(workdir)
-    self._folder.mkdir(parents=True, exist_ok=True)
+    (self._folder / 'images').mkdir(parents=True, exist_ok=True)
     self._path = self._folder / 'metrics.jsonl'
     if self._path.exists():
       rows = [row for row in _rows(self._path) if row['step'] <= step]
       write_jsonl(self._path, rows)
-    self._board = SummaryWriter(
-      str(self._folder / 'tensorboard'), purge_step=step + 1
-    )
+    self._path.touch()
+    self._board = _Board(self._folder / 'tensorboard', step + 1)
 
   def scalars(
     self, step: int, values: Mapping[str, Any], *, split: str = 'train'
@@ -64,21 +67,126 @@ class Log(contextlib.AbstractContextManager):
       tag = f'{split}/{name}'
       if isinstance(plain, list):
         for i, item in enumerate(plain):
-          self._board.add_scalar(f'{tag}/{i}', item, step)
+          self._board.add(step, summary.scalar(f'{tag}/{i}', item))
       else:
-        self._board.add_scalar(tag, plain, step)
+        self._board.add(step, summary.scalar(tag, plain))
     append_jsonl(self._path, row)
+    self._board.flush()
 
   def image(self, step: int, name: str, image: np.ndarray) -> None:
     """Writes a uint8 [H, W, 3] picture as W/images/<name>_<step>.png."""
     if self._write:
-      path = self._folder / 'images' / f'{name}_{step:08d}.png'
-      images.save_png(path, image)
-      self._board.add_image(name, image, step, dataformats='HWC')
+      path = picture_path(self._folder, step, name)
+      # Whole or not there, so that a run which goes on knows what it lacks.
+      temporary = path.with_name(f'.{path.name}.tmp')
+      images.save_png(temporary, image)
+      os.replace(temporary, path)
+      self._board.add(step, summary.image(name, image, dataformats='HWC'))
+      self._board.flush()
 
   def __exit__(self, *_: object) -> None:
     if self._write:
-      self._board.close()
+      with contextlib.suppress(OSError):  # all rows are flushed already
+        self._board.close()
+
+
+class _Board:
+  """TensorBoard's file, written by the thread that calls.
+
+  `tensorboardX.SummaryWriter` has a thread of its own: its error, of a full
+  disk, would not reach the run, and its queue would then hold the run up.
+  """
+
+  def __init__(self, folder: pathlib.Path, purge_step: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    self._writer = EventsWriter(str(folder / 'events'))
+    # What an earlier start wrote of these steps and later ones is not shown.
+    self._write(step=purge_step, file_version='brain.Event:2')
+    began = SessionLog(status=SessionLog.START)
+    self._write(step=purge_step, session_log=began)
+    self.flush()
+
+  def add(self, step: int, values: Any) -> None:
+    """Writes what `tensorboardX.summary` makes."""
+    self._write(step=step, summary=values)
+
+  def flush(self) -> None:
+    self._writer.flush()
+
+  def close(self) -> None:
+    self._writer.close()
+
+  def _write(self, **fields: Any) -> None:
+    self._writer.write_event(Event(wall_time=time.time(), **fields))
+
+
+def picture_path(
+  workdir: str | pathlib.Path, step: int, name: str
+) -> pathlib.Path:
+  """The file of `Log.image`."""
+  return pathlib.Path(workdir) / 'images' / f'{name}_{step:08d}.png'
+
+
+def row_at(
+  workdir: str | pathlib.Path, step: int, split: str
+) -> dict[str, Any] | None:
+  """The last row of a split at a step; None if there is none."""
+  path = pathlib.Path(workdir) / 'metrics.jsonl'
+  rows = _rows(path) if path.exists() else []
+  found = [r for r in rows if (r['step'], r['split']) == (step, split)]
+  return found[-1] if found else None
+
+
+class Safe(io.TextIOBase):
+  """Stdout or stderr that may be gone: what cannot be written is dropped.
+
+  A terminal that was closed, a `head` that has read enough or a full disk
+  under a log must not end a run.
+  """
+
+  def __init__(self, stream: TextIO) -> None:
+    self._stream = stream
+
+  @property
+  def encoding(self) -> str:
+    return self._stream.encoding
+
+  def fileno(self) -> int:
+    return self._stream.fileno()
+
+  def isatty(self) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+      return self._stream.isatty()
+    return False
+
+  def write(self, text: str) -> int:
+    try:
+      self._stream.write(text)
+    except (OSError, ValueError) as error:  # ValueError: it is closed
+      self._give_up(error)
+    return len(text)
+
+  def flush(self) -> None:
+    try:
+      self._stream.flush()
+    except (OSError, ValueError) as error:
+      self._give_up(error)
+
+  def _give_up(self, error: Exception) -> None:
+    """Nobody will read a broken pipe or a lost terminal any more.
+
+    What Python still holds for it must not fail again when the program ends.
+    """
+    if getattr(error, 'errno', None) in (errno.EPIPE, errno.EIO):
+      with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+
+def say(text: str) -> None:
+  """Prints a line to stdout, if it can be printed."""
+  print(text, file=Safe(sys.stdout), flush=True)
 
 
 class Progress:
@@ -88,11 +196,12 @@ class Progress:
   """
 
   def __init__(self, total: int, start: int = 0, every: float = 10.0) -> None:
-    live = sys.stderr.isatty()
+    self._stderr = Safe(sys.stderr)
+    live = self._stderr.isatty()
     self._bar = tqdm.tqdm(
       total=total,
       initial=start,
-      file=sys.stderr if live else _Lines(),
+      file=self._stderr if live else _Lines(),
       mininterval=0.5 if live else every,
       maxinterval=math.inf,
       miniters=1,
@@ -154,7 +263,7 @@ class Progress:
 
   def say(self, text: str) -> None:
     """Prints a line of its own, above the line of progress."""
-    self._bar.write(text, file=sys.stderr)
+    self._bar.write(text, file=self._stderr)
 
 
 class _Lines(io.TextIOBase):
@@ -163,11 +272,11 @@ class _Lines(io.TextIOBase):
   def write(self, text: str) -> int:
     line = text.strip('\r\n ')
     if line:
-      sys.stderr.write(f'{line}\n')
+      Safe(sys.stderr).write(f'{line}\n')
     return len(text)
 
   def flush(self) -> None:
-    sys.stderr.flush()
+    Safe(sys.stderr).flush()
 
 
 def read_metrics(

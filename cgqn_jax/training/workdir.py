@@ -4,14 +4,21 @@ A run is named by its folder, so that the same command resumes it and another
 config never mixes with it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+import contextlib
+import errno
+import fcntl
 import importlib.metadata
 import json
+import os
 import pathlib
 import platform
 import shlex
+import socket
 import subprocess
 import sys
+import threading
+import time
 from typing import Any
 
 from flax import traverse_util
@@ -42,6 +49,8 @@ FREE_FIELDS = (
 )
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 _ABSENT = 'absent'
+_LOCK = '.lock'
+_BEAT = 10.0  # seconds between two signs of life in a lock
 WEIGHTS = pathlib.Path(__file__).parents[1] / 'weights'  # shipped, by name
 
 
@@ -55,30 +64,145 @@ def open_workdir(
   new values are written; num_steps may be greater. `write` is False on all
   processes but the first.
   """
+  path = check_workdir(path, config)
+  if write:
+    file = path / 'config.json'
+    before = _read_config(path)['num_steps'] if file.exists() else None
+    if before and before < config.num_steps:
+      print(
+        f'{path}: num_steps is raised from {before:,} to '
+        f'{config.num_steps:,}; the rest of the run follows the schedules of '
+        'the new length'
+      )
+    with writable(path):
+      path.mkdir(parents=True, exist_ok=True)
+      write_json(file, _fields(config))
+      _add_versions(path / 'versions.json')
+  return path
+
+
+def check_workdir(path: str | pathlib.Path, config: ConfigDict) -> pathlib.Path:
+  """Returns the path; ValueError where `open_workdir` would refuse it.
+
+  Nothing is written, and it takes no time: it is asked before a dataset is
+  built.
+  """
   path = as_path(path)
-  # As JSON would give it back.
-  fields = json.loads(json.dumps(config.to_dict(), sort_keys=True))
+  checkpoints.check_name(path)
   if path.exists() and not path.is_dir():
     raise ValueError(f'{path} is a file; choose another --workdir')
   if (path / 'config.json').exists():
-    there = _read_config(path)
-    _check_same(path, there, fields)
-    if write and fields['num_steps'] > there['num_steps']:
-      print(
-        f'{path}: num_steps is raised from {there["num_steps"]:,} to '
-        f'{fields["num_steps"]:,}; the rest of the run follows the schedules '
-        'of the new length'
-      )
+    _check_same(path, _read_config(path), _fields(config))
   elif path.exists() and any(p.name[0] != '.' for p in path.iterdir()):
     raise ValueError(
       f'{path} is not a cgqn_jax workdir: it holds files but no config.json; '
       'choose another --workdir'
     )
-  if write:
-    path.mkdir(parents=True, exist_ok=True)
-    write_json(path / 'config.json', fields)
-    _add_versions(path / 'versions.json')
+  with writable(path):
+    nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not nearest.is_dir():
+      raise ValueError(f'{path} cannot be made: {nearest} is a file')
+    if not os.access(nearest, os.W_OK):
+      raise OSError(errno.EACCES, 'no permission to write', str(nearest))
   return path
+
+
+@contextlib.contextmanager
+def writable(path: pathlib.Path) -> Iterator[None]:
+  """Turns an OSError of writing into a ValueError that names the folder."""
+  try:
+    yield
+  except OSError as error:
+    raise ValueError(
+      f'{path} cannot be written: {error.strerror or error} '
+      f'({error.filename or path}); free or unlock it, or choose another '
+      '--workdir'
+    ) from error
+
+
+@contextlib.contextmanager
+def locked(path: pathlib.Path) -> Iterator[None]:
+  """Makes this process the owner of a folder; ValueError if there is another.
+
+  The kernel drops the lock of a process that ends, however it ends. Where the
+  owner was on another host, or the file system knows no locks, the owner is
+  known by its signs of life: it touches the file every few seconds, and is
+  dead where the file stays as it is. No clock is read, so none has to agree.
+  """
+  with writable(path):
+    path.mkdir(parents=True, exist_ok=True)
+    # Not by `open`: a lock may be there that we may not empty.
+    descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+  done = threading.Event()
+  with contextlib.closing(os.fdopen(descriptor, 'r+')) as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      certain = True
+    except BlockingIOError:
+      raise ValueError(_in_use(path, _owner(file))) from None
+    except OSError:  # a file system without locks
+      certain = False
+    owner, here = _owner(file), socket.gethostname()
+    if owner and not (certain and owner['host'] == here):
+      print(
+        f'{path}: waiting {2.5 * _BEAT:.0f} s to see whether {_named(owner)} '
+        'still runs',
+        file=sys.stderr,
+      )
+      before = os.stat(path / _LOCK).st_mtime_ns
+      time.sleep(2.5 * _BEAT)
+      if os.stat(path / _LOCK).st_mtime_ns != before:
+        raise ValueError(_in_use(path, owner))
+    with writable(path):
+      _write_lock(file, json.dumps({'host': here, 'pid': os.getpid()}))
+
+    def live() -> None:
+      while not done.wait(_BEAT):
+        with contextlib.suppress(OSError):
+          os.utime(path / _LOCK)
+
+    threading.Thread(target=live, daemon=True).start()
+    try:
+      yield
+    finally:
+      done.set()
+      with contextlib.suppress(OSError):
+        _write_lock(file, '')
+
+
+def _write_lock(file: Any, text: str) -> None:
+  file.seek(0)
+  file.truncate()
+  file.write(text)
+  file.flush()
+
+
+def _owner(file: Any) -> dict[str, Any]:
+  """What the owner wrote of itself in a lock; {} if it has ended in order."""
+  file.seek(0)
+  try:
+    owner = json.loads(file.read())
+    return {'host': str(owner['host']), 'pid': int(owner['pid'])}
+  except (OSError, ValueError, KeyError, TypeError):
+    return {}
+
+
+def _named(owner: Mapping[str, Any]) -> str:
+  if not owner:
+    return 'another program'
+  return f'process {owner["pid"]} on {owner["host"]}'
+
+
+def _in_use(path: pathlib.Path, owner: Mapping[str, Any]) -> str:
+  return (
+    f'{path} is in use by {_named(owner)}; wait for it, stop it, or choose '
+    'another folder'
+  )
+
+
+def _fields(config: ConfigDict) -> dict[str, Any]:
+  """The fields of a config as JSON would give them back."""
+  return json.loads(json.dumps(config.to_dict(), sort_keys=True))
 
 
 def read_workdir(workdir: str | pathlib.Path) -> ConfigDict:

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
 from cgqn_jax.training.checkpoints import (
@@ -21,7 +21,6 @@ from cgqn_jax.training.checkpoints import (
   restore_params,
   saved_steps,
 )
-from cgqn_jax.training.loop import Preemption
 from cgqn_jax.training.update import TrainState
 
 OPTIMISER = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))
@@ -113,7 +112,7 @@ def test_damage_is_noticed_whatever_the_file(tmp_path, capfd):
       except ValueError as error:
         noticed += 1
         assert str(tmp_path / '4') in str(error)
-        assert 'delete that folder to resume from checkpoint 3' in str(error)
+        assert 'move that folder away to resume from checkpoint 3' in str(error)
         assert '\n' not in str(error)
       else:  # a file that holds no number
         assert_identical(restored, expected)
@@ -221,19 +220,52 @@ def test_a_killed_save_leaves_only_whole_checkpoints(tmp_path, kills):
     first = step
 
 
-def test_a_signal_asks_for_a_stop_and_a_second_one_stops():
-  before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-  with Preemption() as preemption:
-    assert not preemption.reached()
-    os.kill(os.getpid(), signal.SIGTERM)
-    assert preemption.reached()
-    assert preemption.reason == 'SIGTERM'
-    with pytest.raises(KeyboardInterrupt):
-      signal.raise_signal(signal.SIGINT)
-  assert before == (
-    signal.getsignal(signal.SIGTERM),
-    signal.getsignal(signal.SIGINT),
-  )
-  with Preemption() as preemption:
-    assert not preemption.reached()
-  assert not preemption.reached()
+def test_the_only_checkpoint_is_never_to_be_deleted(tmp_path):
+  save(tmp_path, 4)
+  path = tmp_path / '4' / 'default' / 'manifest.ocdbt'
+  path.write_bytes(path.read_bytes()[:9])
+  with pytest.raises(ValueError) as error:
+    restore(tmp_path, make_state(0))
+  text = str(error.value)
+  assert '4 is damaged' in text and 'so keep it' in text
+  assert 'delete' not in text and 'move' not in text and '\n' not in text
+
+
+@pytest.mark.parametrize('name', ['run[1]', 'a*b', 'what?', 'a\\b'])
+def test_a_name_that_is_read_as_a_pattern_is_refused(tmp_path, name):
+  with pytest.raises(ValueError, match='in its name, which checkpoints cannot'):
+    Checkpoints(tmp_path / name / 'checkpoints')
+  assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('name', ['ü ö', "it's", 'a#b%20', '~', '100 %', '-x'])
+def test_other_odd_names_work(tmp_path, name):
+  save(tmp_path / name, 3)
+  assert_identical(restore(tmp_path / name, make_state(0)), make_state(3))
+
+
+def test_the_first_save_is_read_back(tmp_path, monkeypatch):
+  """All its numbers: what lost one is no checkpoint, and not left there."""
+  write = ocp.CheckpointManager.save
+
+  def lossy(self, step, *, args, **options):
+    args.item.params['encoder']['bias'][0] += 1
+    return write(self, step, args=args, **options)
+
+  save(tmp_path, 3)
+  monkeypatch.setattr(ocp.CheckpointManager, 'save', lossy)
+  with Checkpoints(tmp_path) as checkpoints:
+    with pytest.raises(ValueError, match='does not give back what was saved'):
+      checkpoints.save(make_state(4))
+    assert saved_steps(tmp_path) == [3]
+
+
+def test_a_loss_may_come_after_the_save(tmp_path):
+  with Checkpoints(tmp_path, keep=1) as checkpoints:
+    for step, loss in ((1, 5.0), (2, 3.0), (3, 4.0), (4, None)):
+      checkpoints.save(make_state(step))
+      if loss:
+        checkpoints.note_loss(step, loss)
+  assert saved_steps(tmp_path) == [2, 4]
+  assert resolve(tmp_path, 'best') == 2
+  assert_identical(restore(tmp_path, make_state(0), 2), make_state(2))

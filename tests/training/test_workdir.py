@@ -1,7 +1,16 @@
 """A workdir belongs to one config."""
 
+import contextlib
+import errno
+import fcntl
 import json
+import os
 import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
 
 from ml_collections import ConfigDict
 import numpy as np
@@ -9,7 +18,13 @@ import pytest
 
 from cgqn_jax.config import upgraded
 from cgqn_jax.fields import flatten, rows
-from cgqn_jax.training.workdir import open_workdir, read_workdir
+from cgqn_jax.training import workdir as workdir_lib
+from cgqn_jax.training.workdir import (
+  check_workdir,
+  locked,
+  open_workdir,
+  read_workdir,
+)
 from configs import narratives
 from tests import golden_numbers
 
@@ -155,3 +170,118 @@ def test_foreign_and_missing_folders(tmp_path):
   (tmp_path / 'config.json').write_text('{"seed": ')
   with pytest.raises(ValueError, match='config.json cannot be read as JSON'):
     read_workdir(tmp_path)
+
+
+def test_what_cannot_be_a_workdir_is_refused_before_it_is_made(tmp_path):
+  file = tmp_path / 'file'
+  file.write_text('mine')
+  cases = [
+    (tmp_path / 'run[1]', 'in its name'),
+    (tmp_path / 'a*' / 'run', 'in its name'),
+    (file, 'is a file'),
+    (file / 'run', 'file is a file'),
+  ]
+  for path, message in cases:
+    for function in (check_workdir, open_workdir):
+      with pytest.raises(ValueError, match=message) as error:
+        function(path, make_config())
+      assert '\n' not in str(error.value) and str(path) in str(error.value)
+  assert check_workdir(tmp_path / 'new', make_config()) == tmp_path / 'new'
+  assert [p.name for p in tmp_path.iterdir()] == ['file']
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
+  def full(*_):
+    raise OSError(errno.ENOSPC, 'No space left on device', 'config.json')
+
+  monkeypatch.setattr(workdir_lib, 'write_json', full)
+  with pytest.raises(ValueError, match='cannot be written: No space') as error:
+    open_workdir(tmp_path / 'new', make_config())
+  assert '\n' not in str(error.value)
+
+
+def test_a_folder_has_one_owner(tmp_path):
+  with locked(tmp_path / 'a'):
+    with pytest.raises(ValueError) as error:
+      with locked(tmp_path / 'a'):
+        pass
+    with locked(tmp_path / 'b'):
+      pass
+  text = str(error.value)
+  assert f'in use by process {os.getpid()} on {socket.gethostname()};' in text
+  with locked(tmp_path / 'a'):  # given back
+    pass
+  open_workdir(tmp_path / 'a', make_config())  # a lock is no foreign file
+
+
+_OWNER = """
+import pathlib, sys, time
+from cgqn_jax.training.workdir import locked
+with locked(pathlib.Path(sys.argv[1])):
+  print('mine', flush=True)
+  time.sleep(600)
+"""
+
+
+def test_the_lock_of_a_killed_process_does_not_block(tmp_path):
+  root = str(golden_numbers.FIXTURES.parents[1])
+  process = subprocess.Popen(
+    [sys.executable, '-c', _OWNER, str(tmp_path)],
+    env=os.environ | {'PYTHONPATH': root},
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  with process:
+    assert process.stdout.readline() == 'mine\n'
+    with pytest.raises(ValueError, match=f'process {process.pid} on '):
+      with locked(tmp_path):
+        pass
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+  assert str(process.pid) in (tmp_path / '.lock').read_text()
+  with locked(tmp_path):
+    assert str(os.getpid()) in (tmp_path / '.lock').read_text()
+
+
+@pytest.mark.parametrize('flock', [True, False])
+def test_an_owner_on_another_host_is_known_by_its_signs_of_life(
+  tmp_path, monkeypatch, flock, capsys
+):
+  """Also where the file system has no locks."""
+
+  def none(*_):
+    raise OSError(errno.ENOLCK, 'No locks available')
+
+  monkeypatch.setattr(workdir_lib, '_BEAT', 0.1)
+  if not flock:
+    monkeypatch.setattr(fcntl, 'flock', none)
+  path = tmp_path / '.lock'
+  there = json.dumps({'host': 'elsewhere', 'pid': 7})
+  path.write_text(there)
+  done = threading.Event()
+
+  def live():
+    while not done.wait(0.05):
+      with contextlib.suppress(OSError):
+        os.utime(path)
+
+  thread = threading.Thread(target=live)
+  thread.start()
+  try:
+    with pytest.raises(ValueError, match='in use by process 7 on elsewhere'):
+      with locked(tmp_path):
+        pass
+  finally:
+    done.set()
+    thread.join()
+  assert path.read_text() == there
+  with locked(tmp_path):  # it stopped
+    pass
+  assert 'to see whether process 7 on elsewhere' in capsys.readouterr().err
+
+
+def test_what_no_lock_can_be_read_from_does_not_block(tmp_path):
+  for text in ('', 'hello', '[]', '{"host": "a"}', '{"host": 1, "pid": "x"}'):
+    (tmp_path / '.lock').write_text(text)
+    with locked(tmp_path):
+      pass
