@@ -51,6 +51,7 @@ def run() -> None:
   if _DISTRIBUTED.value:
     _join()
   config = _CONFIG.value
+  fields.check(config)  # which the name of the folder is made of
   stem = f'runs/{config.dataset}-{config.model.name}-{config.preset}'
   if _SEEDS.value is None:
     folder = _WORKDIR.value or f'{stem}-seed{config.seed}'
