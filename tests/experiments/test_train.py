@@ -178,7 +178,7 @@ def test_mistakes_cost_one_line_and_nothing_else(
     ([*tiny, '--config.model.encoder_widths=(8,)', new], 'is (8,)'),
     (
       ['--config=configs/none.py', new],
-      '--config=configs/none.py: there is no',
+      "--config: No such file or directory: 'configs/none.py'",
     ),
     ([f'--config={config}:narrative=chess', new], "narrative is 'chess'"),
     ([f'--config={config}:preset=huge', new], "preset is 'huge'"),
