@@ -69,7 +69,8 @@ def run() -> None:
   sources.build_missing(config)
   if stopped := loop.train(model, config, workdirs):
     raise cli.Stopped(stopped)
-  _say_next(workdirs.values())
+  if jax.process_index() == 0:
+    _say_next(workdirs.values())
 
 
 def _say_next(workdirs: Iterable[str | pathlib.Path]) -> None:

@@ -191,14 +191,6 @@ def _train(
   start, config = _common_step(runs), runs[0].config
   names, began = ', '.join(str(run.folder) for run in runs), time.monotonic()
   say(f'{names}: {"resuming at" if start else "from"} update {start:,}')
-  states = [run.state(model, start) for run in runs]
-  states = jax.tree.map(lambda *x: jnp.stack(x), *states)
-  states = update_lib.replicate(states)
-  update = update_lib.make_update(model, config)
-  update = update_lib.over_seeds(update, [run.config.seed for run in runs])
-  update = update_lib.over_devices(update)
-  for run in runs:
-    run.open(source, start)
   progress = Progress(
     config.num_steps,
     start,
@@ -209,6 +201,16 @@ def _train(
     },
     runs=len(runs),
   )
+  compiling = progress.compiling('parameters') if not start else None
+  with compiling or contextlib.nullcontext():
+    states = [run.state(model, start) for run in runs]
+  states = jax.tree.map(lambda *x: jnp.stack(x), *states)
+  states = update_lib.replicate(states)
+  update = update_lib.make_update(model, config)
+  update = update_lib.over_seeds(update, [run.config.seed for run in runs])
+  update = update_lib.over_devices(update)
+  for run in runs:
+    run.open(source, start)
   pending = None  # metrics and batches of the update before
   told = False  # how long it will take
   try:
@@ -265,7 +267,7 @@ def _train(
       raise ValueError(f'{names}: {error}') from error
     raise
   taken = '' if start else f' in {duration(time.monotonic() - began)}'
-  for run in runs:
+  for run in runs if jax.process_index() == 0 else ():
     say(
       f'{run.folder}: {config.num_steps:,} updates applied{taken}; best: '
       f'{summary.outcome(run.folder)}'
@@ -390,7 +392,10 @@ def _report(
 ) -> None:
   """Logs a step's metrics; stops a run that has gone wrong for good."""
   config, metrics = runs[0].config, jax.device_get(metrics)
-  mse, kl = (float(np.mean(metrics[name])) for name in ('mse', 'kl'))
+  # A model of one's own may have no `mse`.
+  mse, kl = (
+    float(np.mean(metrics.get(name, math.nan))) for name in ('mse', 'kl')
+  )
   progress.update(step, mse=mse, kl=kl)
   due = _is_due(step, config.log_every) or step in (1, config.num_steps)
   rates = progress.lap() if due else {}

@@ -152,16 +152,16 @@ class Progress:
 
   @contextlib.contextmanager
   def compiling(self, what: str) -> Iterator[None]:
-    """Says of the first of these that it compiles, and how long it took."""
+    """Says of the first of a kind that it compiles, and how long it took."""
     if what in self._compiled:
       yield
       return
     self._compiled.add(what)
     start = time.monotonic()
-    self.say(f'compiling for the first {what} ...')
+    self.say(f'{what}: compiling ...')
     yield
     taken = duration(time.monotonic() - start)
-    self.say(f'first {what}, with compiling: {taken}')
+    self.say(f'{what}: {taken}, compiling included')
 
   def validated(self, name: str, mse: float) -> None:
     """Notes what validation found: the name of an error, and its value."""
@@ -172,7 +172,7 @@ class Progress:
 
     Args:
       step: which.
-      mse: of the frames of this update, in [0, 1].
+      mse: of the frames of this update, in [0, 1]; NaN where there is none.
       kl: of this update, in nats.
     """
     paused = sum(self._spent[what] for what in self._pauses)
@@ -260,7 +260,9 @@ def speed(rate: float) -> str:
 
 
 def _in_scale(mse: float) -> str:
-  """An MSE x 1e-3, three digits."""
+  """An MSE x 1e-3, three digits; a question mark where there is none."""
+  if not math.isfinite(mse):
+    return '?'
   return f'{1e3 * mse:.3g}' if abs(mse) < 1 else f'{1e3 * mse:,.0f}'
 
 

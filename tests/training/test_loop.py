@@ -108,12 +108,13 @@ def test_a_run_says_what_it_does(whole):
   best = f'; best: MSE on validation {1e3 * min(found):.3g} x 1e-3, at update '
   assert len(out) == 2 and best in out[1]
   err = (whole / 'err').read_text().splitlines()
-  said = [line for line in err if 'first' in line]
-  kinds = ['update', 'validation', 'picture']
-  assert len(said) == 6
+  said = [line for line in err if 'compiling' in line]
+  kinds = ['parameters', 'update', 'validation', 'picture']
+  assert len(said) == 8
   for kind, before, after in zip(kinds, said[::2], said[1::2], strict=True):
-    assert before == f'compiling for the first {kind} ...'
-    assert after.startswith(f'first {kind}, with compiling: ')
+    assert before == f'{kind}: compiling ...'
+    assert after.startswith(f'{kind}: ')
+    assert after.endswith(', compiling included')
   last = [line for line in err if line.startswith('6/6, ')][-1]
   assert f', MSE {1e3 * found[0]:.3g}, kl ' in last and 'loss' not in last
 

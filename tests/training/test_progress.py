@@ -17,13 +17,13 @@ def now(monkeypatch) -> list[float]:
 
 def test_lines_where_stderr_is_no_terminal(capsys):
   progress = Progress(1000, start=4, interval=0)
-  progress.update(5, mse=0.25, kl=6.25)
+  progress.update(5, mse=np.nan, kl=6.25)
   progress.validated('best of 30', 0.0011349)
   for step in range(6, 8):
     progress.update(step, mse=0.0123456, kl=6.25)
   progress.say('saved')
   lines = capsys.readouterr().err.splitlines()
-  assert lines[0].startswith('5/1,000, ? left, MSE x 1e-3 250, kl 6.25, ?, ')
+  assert lines[0].startswith('5/1,000, ? left, MSE x 1e-3 ?, kl 6.25, ?, ')
   shown = [line for line in lines if line.startswith('7/1,000, ')]
   assert ' left, MSE x 1e-3 12.3, best of 30 1.13, kl 6.25, ' in shown[-1]
   assert 'updates/s, waiting for data' in shown[-1] and 'saved' in lines
@@ -118,9 +118,9 @@ def test_compiling_is_said_once_with_its_seconds(now, capsys):
   with pytest.raises(ValueError, match='full'), progress.compiling('picture'):
     raise ValueError('full')
   assert capsys.readouterr().err.splitlines() == [
-    'compiling for the first update ...',
-    'first update, with compiling: 34 s',
-    'compiling for the first picture ...',
+    'update: compiling ...',
+    'update: 34 s, compiling included',
+    'picture: compiling ...',
   ]
 
 
