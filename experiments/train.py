@@ -86,7 +86,7 @@ def _say_next(workdirs: Iterable[str | pathlib.Path]) -> None:
     folder = shlex.quote(str(workdir))
     picture = shlex.quote(str(pathlib.Path(workdir) / 'samples.png'))
     say(
-      f'next: {command("sample")} --workdir={folder} --scenes=0:3 '
+      f'next: {command("sample")} --workdir={folder} '
       f'--out={picture}\n'
       f'next: {command("evaluate")} --workdir={folder} --num_scenes=200 '
       '--num_samples=30'
