@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from cgqn_jax import fields, files
+from cgqn_jax import compilations, fields, files
 
 DIVERGED = 3  # exit code of a training whose loss was not finite any more
 _OVERRIDE = re.compile(r'--?(?:no)?config\.(.*)', re.S)
@@ -132,6 +132,7 @@ def _run(
   if len(argv) > 1:
     sys.exit(f'error: unknown arguments: {" ".join(argv[1:])}')
   logging.set_verbosity(logging.WARNING)  # TFDS and JAX report at length
+  compilations.keep()
   again = f'the same command {"resumes" if resumes else "begins anew"}'
   for stream in filter(None, (sys.stdout, sys.stderr)):
     # A letter that the locale lacks does not cost a table its reader.

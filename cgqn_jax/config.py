@@ -297,7 +297,7 @@ def residual(config: ConfigDict, preset: str) -> None:
 
 
 def smoke(config: ConfigDict) -> None:
-  """Seconds: tiny networks on a tiny dataset."""
+  """Tiny networks on a tiny dataset: it compiles for most of its time."""
   config.model.draw_steps = 2
   for name in ('nf_to_hidden', 'nf_enc', 'nf_to_obs', 'nf_dec'):
     config.model[name] = 8

@@ -5,7 +5,8 @@ r"""Rooms with a die in them, MNIST digits on its faces (paper, section 4.2).
   python experiments/train.py --config=configs/dice.py:preset=small
       the residual networks, 32x32 on a CPU.
   ... :preset=smoke
-      seconds; shows that everything runs, learns nothing worth a look.
+      a minute of compiling, ten seconds once that is kept; shows that
+      everything runs, learns nothing worth a look.
   ... :preset=accelerator
       the residual networks at 64x64, in bfloat16.
   ... :networks=draw

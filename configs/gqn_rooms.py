@@ -7,7 +7,8 @@ r"""The public GQN datasets (Eslami et al., 2018): rooms, objects and mazes.
       --config.data.path=gqn-dataset/shepard_metzler_5_parts
       32x32 on a CPU.
   ... :preset=smoke
-      seconds, on the first file alone; learns nothing worth a look.
+      a minute of compiling, ten seconds once that is kept, on the first file
+      alone; learns nothing worth a look.
   ... :networks=residual
       blocks modulated by the camera instead of the paper's networks.
   ... :model=gqn

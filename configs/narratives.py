@@ -6,7 +6,8 @@ r"""Narratives of 2D shapes (paper, section 4.1 and appendix B).
       --config=configs/narratives.py:preset=small,narrative=color_reaction
       the residual networks, 32x32 on a CPU.
   ... :preset=smoke
-      seconds; shows that everything runs, learns nothing worth a look.
+      a minute of compiling, ten seconds once that is kept; shows that
+      everything runs, learns nothing worth a look.
   ... :preset=accelerator
       the residual networks at 64x64, in bfloat16.
   ... :networks=draw

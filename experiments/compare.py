@@ -48,9 +48,10 @@ from cgqn_jax.comparison import results, scores, tables, trials
 from cgqn_jax.comparison import runs as runs_lib
 from cgqn_jax.comparison.runs import Run
 from cgqn_jax.data import sources
-from cgqn_jax.training import loop
+from cgqn_jax.training import loop, summary
 from cgqn_jax.training import workdir as workdir_lib
 from cgqn_jax.training.checkpoints import saved_steps
+from cgqn_jax.training.progress import say
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Experiment: configs/dice_comparison.py:preset=...'
@@ -100,6 +101,7 @@ def execute(config: ConfigDict, run: Run, out: pathlib.Path) -> None:
   workdir, own = out / run.name, cli.read_config(run.flags)
   workdirs = {run.seed: str(workdir)}
   model = loop.check(own, workdirs)  # before a dataset is built for nothing
+  say(summary.plan(model, own))
   sources.build_missing(own)
   try:
     loop.train(model, own, workdirs)

@@ -18,7 +18,10 @@ if __name__ == '__main__':
   preemption.catch()  # before the imports, which take seconds
 
 # ruff: noqa: E402
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+import pathlib
+import shlex
+import sys
 
 from absl import flags
 import jax
@@ -26,7 +29,8 @@ from ml_collections import config_flags
 
 from cgqn_jax import cli, fields
 from cgqn_jax.data import sources
-from cgqn_jax.training import loop
+from cgqn_jax.training import loop, summary
+from cgqn_jax.training.progress import say
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Config, with its arguments: configs/narratives.py:preset=...'
@@ -62,9 +66,32 @@ def run() -> None:
   sources.make_absolute(config)
   # Before a dataset is built for nothing.
   model = loop.check(config, workdirs)
+  say(summary.plan(model, config, len(workdirs)))
   sources.build_missing(config)
   if stopped := loop.train(model, config, workdirs):
     raise cli.Stopped(stopped)
+  if jax.process_index() == 0:
+    _say_next(workdirs.values())
+
+
+def _say_next(workdirs: Iterable[str | pathlib.Path]) -> None:
+  """Prints the commands that come next, as this one was given."""
+  program = pathlib.Path(sys.argv[0])
+
+  def command(name: str) -> str:
+    if program.suffix != '.py':  # an installed command, such as cgqn-train
+      return program.name.replace('train', name)
+    return f'python {shlex.quote(str(program.with_name(f"{name}.py")))}'
+
+  for workdir in workdirs:
+    folder = shlex.quote(str(workdir))
+    picture = shlex.quote(str(pathlib.Path(workdir) / 'samples.png'))
+    say(
+      f'next: {command("sample")} --workdir={folder} '
+      f'--out={picture}\n'
+      f'next: {command("evaluate")} --workdir={folder} --num_scenes=200 '
+      '--num_samples=30'
+    )
 
 
 def _join() -> None:

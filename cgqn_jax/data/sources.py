@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 import os
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 from typing import Any
@@ -34,10 +35,9 @@ STREAM = {'train': 2**31 - 1, 'validation': 1000, 'test': 1000}
 
 def open_source(config: ConfigDict, split: str) -> Source:
   """The source that config.data names; ValueError says what is wrong."""
-  simulators = {'narratives': NarrativeStream, 'dice': DiceStream}
   makers = {
     'tfds': TfdsSource,
-    'simulator': simulators.get(config.dataset),
+    'simulator': _SIMULATORS.get(config.dataset),
     'folder': FolderSource,
     'gqn': GqnSource,
   }
@@ -45,7 +45,7 @@ def open_source(config: ConfigDict, split: str) -> Source:
   if makers[name] is None:
     raise ValueError(
       f"data.source is 'simulator', and dataset {config.dataset!r} has none; "
-      f'the simulators are {", ".join(simulators)}'
+      f'the simulators are {", ".join(_SIMULATORS)}'
     )
   return makers[name](config, split)
 
@@ -120,12 +120,23 @@ def build_missing(config: ConfigDict) -> None:
   command = [sys.executable, str(_BUILD), config.dataset, f'--config={name}']
   if config.data.data_dir:
     command.append(f'--data_dir={config.data.data_dir}')
-  shown = ' '.join(['python', 'datasets/build.py', *command[2:]])
-  print(
-    f'dataset {config.dataset}/{name} is not built yet; building it now. '
-    f'Beforehand, in parallel: {shown} --workers=<cores>',
-    flush=True,
+  shown = shlex.join(['python', 'datasets/build.py', *command[2:]])
+  text = (
+    f'dataset {config.dataset}/{name} is not built yet; it is built now, once, '
+    f'on {os.cpu_count()} cores: {shown}'
   )
+  if not config.data.tiny:
+    text += (
+      '\nThe next line says how many scenes, how much disk and how long; the '
+      'same command continues a build that was stopped. A machine with more '
+      'cores is faster, and its folder may be copied.'
+    )
+    if config.dataset in _SIMULATORS:
+      text += (
+        ' --config.data.source=simulator builds nothing and draws scenes '
+        'while it trains.'
+      )
+  print(text, flush=True)
   environment = os.environ | {'CGQN_JAX_END_WITH_STDIN': '1'}
   with subprocess.Popen(
     command, stdin=subprocess.PIPE, env=environment
@@ -256,3 +267,6 @@ class DiceStream(_Stream):
   def to_frames(self, shown: Any, fixed: Any) -> Array:
     room = dice.Room(cameras=shown, **fixed)
     return dice.render_batch(room, self._frame_size, self._supersampling).frames
+
+
+_SIMULATORS = {'narratives': NarrativeStream, 'dice': DiceStream}

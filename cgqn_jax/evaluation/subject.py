@@ -35,10 +35,12 @@ class Subject(NamedTuple):
     progress = tqdm.tqdm(
       total=count, desc=bar, unit=' scenes', disable=bar is None
     )
+    progress.set_postfix_str('the first compile')
     for batch in batches.test_batches(
       self.config, self.source, count, size, num_targets
     ):
       yield batch
+      progress.set_postfix_str('', refresh=False)
       progress.update(int(np.sum(batch.weight)))
     progress.close()
 

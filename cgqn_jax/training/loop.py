@@ -8,6 +8,7 @@ and is not there, as the run was killed in between, is then made first.
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import math
+import time
 from typing import Any
 
 import jax
@@ -21,23 +22,19 @@ from cgqn_jax.data.examples import Source
 from cgqn_jax.data.sources import open_source
 from cgqn_jax.evaluation.validation import Validation
 from cgqn_jax.models.build import Model, build
-from cgqn_jax.training import checkpoints
+from cgqn_jax.training import checkpoints, summary
 from cgqn_jax.training import update as update_lib
 from cgqn_jax.training import workdir as workdir_lib
 from cgqn_jax.training.checkpoints import Checkpoints
-from cgqn_jax.training.metrics_log import (
-  Log,
-  Progress,
-  picture_path,
-  row_at,
-  say,
-)
+from cgqn_jax.training.metrics_log import Log, picture_path, row_at
 from cgqn_jax.training.preemption import Preemption
+from cgqn_jax.training.progress import Progress, duration, say
 from cgqn_jax.training.update import TrainState
 from cgqn_jax.training.watch import Watch
 from cgqn_jax.types import Batch
 
 _PICTURE = 'targets'
+_MEASURED = 10.0  # seconds of updates from which the time of a run follows
 
 
 class Run(contextlib.ExitStack):
@@ -192,9 +189,21 @@ def _train(
   metrics have a leading axis of seeds.
   """
   start, config = _common_step(runs), runs[0].config
-  names = ', '.join(str(run.folder) for run in runs)
+  names, began = ', '.join(str(run.folder) for run in runs), time.monotonic()
   say(f'{names}: {"resuming at" if start else "from"} update {start:,}')
-  states = [run.state(model, start) for run in runs]
+  progress = Progress(
+    config.num_steps,
+    start,
+    pauses={
+      'save': config.checkpoint_every,
+      'validation': config.validate_every,
+      'picture': config.picture_every,
+    },
+    runs=len(runs),
+  )
+  compiling = progress.compiling('parameters') if not start else None
+  with compiling or contextlib.nullcontext():
+    states = [run.state(model, start) for run in runs]
   states = jax.tree.map(lambda *x: jnp.stack(x), *states)
   states = update_lib.replicate(states)
   update = update_lib.make_update(model, config)
@@ -202,20 +211,35 @@ def _train(
   update = update_lib.over_devices(update)
   for run in runs:
     run.open(source, start)
-  progress = Progress(config.num_steps, start)
   pending = None  # metrics and batches of the update before
+  told = False  # how long it will take
   try:
     if start:
-      for i, run in enumerate(runs):
-        lacking = run.lacks(start)
+      found = [
         _look(run, validation, progress, start, _state(states, i), lacking)
+        for i, run in enumerate(runs)
+        for lacking in [run.lacks(start)]
+      ]
+      _show(progress, found)
     for step in range(start + 1, config.num_steps + 1):
       with progress.timed('waiting'):
         batches = [_next(run, step) for run in runs]
-      states, metrics = update(states, update_lib.shard_seeds(batches))
+      with progress.compiling('update'):
+        states, metrics = update(states, update_lib.shard_seeds(batches))
       done, pending = pending, (metrics, batches)
       if done:
         _report(runs, progress, step - 1, *done)
+      if not told and progress.measured(_MEASURED):
+        told = True
+        progress.say(
+          summary.outlook(
+            config,
+            seconds=progress.left(),
+            rate=progress.rate,
+            untimed=progress.untimed(),
+            fresh=not start,
+          )
+        )
       last, stop = step == config.num_steps, preemption.reached()
       due = runs[0].due(step)
       save = last or stop or _is_due(step, config.checkpoint_every)
@@ -223,13 +247,15 @@ def _train(
         continue
       done, pending = pending, None
       _report(runs, progress, step, *done)
-      with progress.timed('paused'):
-        for i, run in enumerate(runs):
-          state = _state(states, i)
-          if save:  # before all that may fail
+      found = []
+      for i, run in enumerate(runs):
+        state = _state(states, i)
+        if save:  # before all that may fail
+          with progress.timed('save'):
             run.checkpoints.save(state, wait=last or stop)
-          if last or not stop:  # else it is done when the run goes on
-            _look(run, validation, progress, step, state, due)
+        if last or not stop:  # else it is done when the run goes on
+          found.append(_look(run, validation, progress, step, state, due))
+      _show(progress, found)
       if stop and not last:
         progress.say(f'stopped at update {step:,}; the same command resumes')
         return f'{names} by {preemption.reason} at update {step:,}'
@@ -240,7 +266,21 @@ def _train(
     if isinstance(error, OSError):  # of the log, the pictures, the data
       raise ValueError(f'{names}: {error}') from error
     raise
+  taken = '' if start else f' in {duration(time.monotonic() - began)}'
+  for run in runs if jax.process_index() == 0 else ():
+    say(
+      f'{run.folder}: {config.num_steps:,} updates applied{taken}; best: '
+      f'{summary.outcome(run.folder)}'
+    )
   return None
+
+
+def _show(
+  progress: Progress, found: Sequence[Mapping[str, Any] | None]
+) -> None:
+  """Has the line of progress show what validation found, if all have it."""
+  if found and all(found):
+    progress.validated(*summary.mean_error(found))
 
 
 def _state(states: TrainState, i: int) -> TrainState:
@@ -268,8 +308,8 @@ def _look(
   step: int,
   state: TrainState,
   wanted: tuple[bool, bool],
-) -> None:
-  """Validates and draws, each if it is wanted.
+) -> Mapping[str, Any] | None:
+  """Validates and draws, each if it is wanted; the row of validation.
 
   The loss of validation goes to the checkpoint of that step, if it is saved.
   """
@@ -277,7 +317,8 @@ def _look(
   params, seed = update_lib.evaluation_params(state), run.config.seed
   row = row_at(run.folder, step, 'validation')
   if validate:
-    row = validation.loss(params, seed) | validation.best_of(params, seed)
+    with progress.timed('validation'), progress.compiling('validation'):
+      row = validation.loss(params, seed) | validation.best_of(params, seed)
     if run.watch.wants_samples(step, kl := float(row['kl'])):
       spread = validation.spread(params, seed)
       if text := run.watch.collapse(step, kl, spread):
@@ -287,7 +328,10 @@ def _look(
     loss = math.nan if row['loss'] is None else row['loss']
     run.checkpoints.note_loss(step, loss)
   if draw:
-    run.log.image(step, _PICTURE, validation.picture(params, seed))
+    with progress.timed('picture'), progress.compiling('picture'):
+      picture = validation.picture(params, seed)
+    run.log.image(step, _PICTURE, picture)
+  return row
 
 
 def _rescue(
@@ -348,8 +392,11 @@ def _report(
 ) -> None:
   """Logs a step's metrics; stops a run that has gone wrong for good."""
   config, metrics = runs[0].config, jax.device_get(metrics)
-  loss, kl = (float(np.mean(metrics[name])) for name in ('loss', 'kl'))
-  progress.update(step, loss=loss, kl=kl)
+  # A model of one's own may have no `mse`.
+  mse, kl = (
+    float(np.mean(metrics.get(name, math.nan))) for name in ('mse', 'kl')
+  )
+  progress.update(step, mse=mse, kl=kl)
   due = _is_due(step, config.log_every) or step in (1, config.num_steps)
   rates = progress.lap() if due else {}
   if rates:  # Seeds trained together share the time: each has its part.

@@ -1,4 +1,4 @@
-"""What a run says of itself: scalars, pictures and a line of progress.
+"""What a run keeps of itself: scalars and pictures.
 
 Scalars go to W/metrics.jsonl and TensorBoard. Each row of metrics.jsonl is one
 JSON object with `step` (updates applied), `split` ('train' or 'validation') and
@@ -6,23 +6,19 @@ the values; training rows hold at least loss, kl and log_likelihood. JSON has no
 NaN: a value that is not finite is null there, and itself in TensorBoard.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 import contextlib
-import errno
-import io
 import math
 import os
 import pathlib
-import sys
 import time
-from typing import Any, TextIO
+from typing import Any
 
 import jax
 import numpy as np
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
-import tqdm
 
 from cgqn_jax import images
 from cgqn_jax.files import append_jsonl, read_jsonl, write_jsonl
@@ -135,148 +131,6 @@ def row_at(
   rows = _rows(path) if path.exists() else []
   found = [r for r in rows if (r['step'], r['split']) == (step, split)]
   return found[-1] if found else None
-
-
-class Safe(io.TextIOBase):
-  """Stdout or stderr that may be gone: what cannot be written is dropped.
-
-  A terminal that was closed, a `head` that has read enough or a full disk
-  under a log must not end a run.
-  """
-
-  def __init__(self, stream: TextIO) -> None:
-    self._stream = stream
-
-  @property
-  def encoding(self) -> str:
-    return self._stream.encoding
-
-  def fileno(self) -> int:
-    return self._stream.fileno()
-
-  def isatty(self) -> bool:
-    with contextlib.suppress(OSError, ValueError):
-      return self._stream.isatty()
-    return False
-
-  def write(self, text: str) -> int:
-    try:
-      self._stream.write(text)
-    except (OSError, ValueError) as error:  # ValueError: it is closed
-      self._give_up(error)
-    return len(text)
-
-  def flush(self) -> None:
-    try:
-      self._stream.flush()
-    except (OSError, ValueError) as error:
-      self._give_up(error)
-
-  def _give_up(self, error: Exception) -> None:
-    """Nobody will read a broken pipe or a lost terminal any more.
-
-    What Python still holds for it must not fail again when the program ends.
-    """
-    if getattr(error, 'errno', None) in (errno.EPIPE, errno.EIO):
-      with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
-
-
-def say(text: str) -> None:
-  """Prints a line to stdout, if it can be printed."""
-  print(text, file=Safe(sys.stdout), flush=True)
-
-
-class Progress:
-  """A line on stderr: step, loss, KL, speed, share of waiting, time to go.
-
-  Rewritten in place on a terminal; elsewhere a line every `every` seconds.
-  """
-
-  def __init__(self, total: int, start: int = 0, every: float = 10.0) -> None:
-    self._stderr = Safe(sys.stderr)
-    live = self._stderr.isatty()
-    self._bar = tqdm.tqdm(
-      total=total,
-      initial=start,
-      file=self._stderr if live else _Lines(),
-      mininterval=0.5 if live else every,
-      maxinterval=math.inf,
-      miniters=1,
-      dynamic_ncols=live,
-      unit=' updates',
-      bar_format='{n:,}/{total:,}  {rate_noinv_fmt}  {remaining} left{postfix}',
-    )
-    self._spent = {'waiting': 0.0, 'paused': 0.0}
-    # Steps, seconds without pauses, and those of them spent waiting: at the
-    # last update, and at that of the last `lap`.
-    self._last: np.ndarray | None = None
-    self._lap: np.ndarray | None = None
-
-  @contextlib.contextmanager
-  def timed(self, what: str) -> Iterator[None]:
-    """Counts the time spent inside as 'waiting' for data, or as 'paused'.
-
-    What is paused is no part of `lap`.
-    """
-    start = time.monotonic()
-    try:
-      yield
-    finally:
-      self._spent[what] += time.monotonic() - start
-
-  def update(self, step: int, *, loss: float, kl: float) -> None:
-    """Notes that `step` updates are applied; shows the line when it is due."""
-    seconds = time.monotonic() - self._spent['paused']
-    self._last = np.array([step, seconds, self._spent['waiting']])
-    if self._lap is None:
-      self._lap = self._last
-    waited = self._rates().get('data_share', 0.0)
-    self._bar.set_postfix_str(
-      f'loss {loss:.4g}, kl {kl:.4g}, waiting for data {waited:.0%}',
-      refresh=False,
-    )
-    self._bar.update(step - self._bar.n)
-    if step == self._bar.total:
-      self._bar.close()
-
-  def lap(self) -> dict[str, float]:
-    """Returns updates_per_second and data_share since the last call.
-
-    Without pauses and without the first update, which compiles; {} where
-    nothing else was.
-    """
-    rates, self._lap = self._rates(), self._last
-    return rates
-
-  def _rates(self) -> dict[str, float]:
-    """Since the last lap; {} where no update was."""
-    updates, seconds, waited = self._last - self._lap
-    if not updates:
-      return {}
-    return {
-      'updates_per_second': updates / seconds,
-      'data_share': waited / seconds,
-    }
-
-  def say(self, text: str) -> None:
-    """Prints a line of its own, above the line of progress."""
-    self._bar.write(text, file=self._stderr)
-
-
-class _Lines(io.TextIOBase):
-  """Stderr where it is no terminal: a line each time, not one rewritten."""
-
-  def write(self, text: str) -> int:
-    line = text.strip('\r\n ')
-    if line:
-      Safe(sys.stderr).write(f'{line}\n')
-    return len(text)
-
-  def flush(self) -> None:
-    Safe(sys.stderr).flush()
 
 
 def read_metrics(

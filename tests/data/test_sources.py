@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import sys
@@ -239,3 +240,33 @@ def test_where_data_lies_is_absolute(config, tmp_path, monkeypatch):
   config.data.update(path='', data_dir='')
   sources.make_absolute(config)
   assert config.data.path == config.data.data_dir == ''
+
+
+@pytest.mark.parametrize('tiny', [False, True])
+def test_a_build_is_announced_before_it_begins(
+  config, tmp_path, monkeypatch, capsys, tiny
+):
+  """With what it is, and for a long one what to do instead."""
+  started = []
+
+  class Process:
+    def __init__(self, command, **_):
+      started.append((command, capsys.readouterr().out))
+
+    def __enter__(self):
+      return self
+
+    def __exit__(self, *_):
+      pass
+
+    def wait(self):
+      return 0
+
+  monkeypatch.setattr(sources.subprocess, 'Popen', Process)
+  config.data.update(source='tfds', tiny=tiny, data_dir=str(tmp_path / 'a b'))
+  sources.build_missing(config)
+  ((command, said),) = started
+  assert command[2:] == shlex.split(said.splitlines()[0].split('build.py')[1])
+  assert 'narratives/color_reaction_32' in said and 'once' in said
+  remedies = ('more cores', 'same command continues', 'data.source=simulator')
+  assert all((remedy in said) != tiny for remedy in remedies)

@@ -205,6 +205,10 @@ def test_a_finished_run_says_so(finished, programs, tiny):
   (done,) = programs([['train.py', *tiny, f'--workdir={finished}']])
   assert done.code == 0, done.err
   assert f'{finished} is finished: 12 updates applied' in done.out
+  flags = f'--workdir={finished} '
+  commands = [x for x in done.out.splitlines() if x.startswith('next: ')]
+  for line, name in zip(commands, ('sample', 'evaluate'), strict=True):
+    assert line.startswith(f'next: python experiments/{name}.py {flags}')
   after = contents(finished)
   # Another command line may be noted among the versions; nothing else.
   after.pop('versions.json'), before.pop('versions.json')

@@ -1,5 +1,6 @@
 """Whatever ends a training, its last update is saved, and it goes on."""
 
+import contextlib
 import errno
 import io
 import os
@@ -61,9 +62,13 @@ def train(config, workdir) -> str | None:
 
 @pytest.fixture(scope='module')
 def whole(config, tmp_path_factory) -> pathlib.Path:
-  """An uninterrupted run."""
+  """An uninterrupted run, with what it has said."""
   workdir = tmp_path_factory.mktemp('runs') / 'whole'
-  assert train(config, workdir) is None
+  out, err = io.StringIO(), io.StringIO()
+  with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    assert train(config, workdir) is None
+  (workdir / 'out').write_text(out.getvalue())
+  (workdir / 'err').write_text(err.getvalue())
   assert saved_steps(workdir / 'checkpoints') == [UPDATES]
   return workdir
 
@@ -92,6 +97,26 @@ def raising(function, error, when):
     return function(*args, **options)
 
   return call
+
+
+def test_a_run_says_what_it_does(whole):
+  """That it compiles, how good it is, and where it all lies."""
+  found = [row['mse'] for row in rows(whole) if row['split'] == 'validation']
+  out = (whole / 'out').read_text().splitlines()
+  assert out[0] == f'{whole}: from update 0'
+  assert out[1].startswith(f'{whole}: 6 updates applied in ')
+  best = f'; best: MSE on validation {1e3 * min(found):.3g} x 1e-3, at update '
+  assert len(out) == 2 and best in out[1]
+  err = (whole / 'err').read_text().splitlines()
+  said = [line for line in err if 'compiling' in line]
+  kinds = ['parameters', 'update', 'validation', 'picture']
+  assert len(said) == 8
+  for kind, before, after in zip(kinds, said[::2], said[1::2], strict=True):
+    assert before == f'{kind}: compiling ...'
+    assert after.startswith(f'{kind}: ')
+    assert after.endswith(', compiling included')
+  last = [line for line in err if line.startswith('6/6, ')][-1]
+  assert f', MSE {1e3 * found[0]:.3g}, kl ' in last and 'loss' not in last
 
 
 def test_data_that_ends_a_run(config, whole, tmp_path, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""Rows, their fate on resume, and the line of progress."""
+"""Rows and pictures, and their fate on resume."""
 
 import struct
 
@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from cgqn_jax.training import metrics_log
-from cgqn_jax.training.metrics_log import Log, Progress, read_metrics
+from cgqn_jax.training.metrics_log import Log, read_metrics
 
 
 def read_events(workdir) -> list[Event]:
@@ -97,36 +96,3 @@ def test_other_processes_write_nothing(tmp_path):
   assert list(tmp_path.iterdir()) == []
   with pytest.raises(ValueError, match='nothing was logged there'):
     read_metrics(tmp_path)
-
-
-def test_progress_shows_lines_where_stderr_is_no_terminal(capsys):
-  progress = Progress(1000, start=4, every=0)
-  for step in range(5, 8):
-    progress.update(step, loss=1234.5, kl=6.25)
-  progress.say('saved')
-  lines = capsys.readouterr().err.splitlines()
-  shown = [line for line in lines if line.startswith('7/1,000  ')]
-  assert shown and 'left, loss 1234, kl 6.25, waiting for' in shown[-1]
-  assert 'updates/s' in shown[-1] and 'saved' in lines
-
-
-def test_a_lap_is_of_updates_and_their_waiting_alone(monkeypatch):
-  """Not of the first one, which compiles, nor of what is done between them."""
-  now = [0.0]
-  monkeypatch.setattr(metrics_log.time, 'monotonic', lambda: now[0])
-  progress = Progress(1000)
-  expected = {'updates_per_second': 0.5, 'data_share': 0.25}
-  for step in range(1, 10):
-    with progress.timed('waiting'):
-      now[0] += 0.5
-    now[0] += 60 if step == 1 else 1.5
-    progress.update(step, loss=1.0, kl=1.0)
-    if step == 1:
-      assert progress.lap() == {}
-    if step % 3 == 0:
-      with progress.timed('paused'):
-        now[0] += 30
-    if step == 5:
-      assert progress.lap() == expected
-  assert progress.lap() == expected
-  assert progress.lap() == {}
