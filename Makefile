@@ -68,8 +68,7 @@ sample: $(VENV)/installed
 docs: $(VENV)/installed
 	$(BIN)/python docs/api.py
 	$(BIN)/python -m pip install -q -e '.[notebook]'
-	cd docs && PATH=$(abspath $(BIN)):$$PATH \
-	  $(abspath $(BIN))/jupyter-execute --inplace tour.ipynb
+	$(BIN)/python docs/tour.py
 
 lint: $(VENV)/installed
 	$(BIN)/python -m pip install -q ruff

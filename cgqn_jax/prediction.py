@@ -120,7 +120,7 @@ class Predictor:
       without the pixel noise of the likelihood.
     """
     count = _whole('num_samples', num_samples, 1)
-    batch, is_one = self._batch(frames, times, None, query_times)
+    batch, is_one = self._batch(frames, times, None, query_times, known=False)
     samples = sampling.draw_all(
       self.model,
       self.params,
@@ -243,13 +243,18 @@ class Predictor:
     return 0 if data.get('any_context_share') else data.min_context
 
   def _batch(
-    self, frames: Any, times: Any, query_frames: Any, query_times: Any
+    self,
+    frames: Any,
+    times: Any,
+    query_frames: Any,
+    query_times: Any,
+    *,
+    known: bool = True,
   ) -> tuple[Batch, bool]:
     """The batch of what a user gave, and whether it was one scene.
 
-    Query frames that are None are not known.
+    known: whether there are query frames.
     """
-    known = query_frames is not None
     frames = _frames('frames', frames, self.frame_size)
     is_one = frames.ndim == 4
     scenes = None if is_one else len(frames)

@@ -359,9 +359,13 @@ def test_refusals_of_batches_and_queries(predictor, videos):
     predictor.reconstruct(frames, [0, 1], videos[:, 2:4], [2])
   with pytest.raises(ValueError, match='query_frames are floats from 0 to 255'):
     predictor.reconstruct(frames, [0, 1], videos[:, 2:4] * 1.0, [2, 3])
+  with pytest.raises(ValueError, match='query_frames is a NoneType'):
+    predictor.log_likelihood(frames, [0, 1], None, [2, 3])
   given = frames, [0, 1], videos[:, 2:4], [2, 3]
   with pytest.raises(ValueError, match='pixel_variance is 0; it must be a num'):
     predictor.log_likelihood(*given, pixel_variance=0)
+  with pytest.raises(ValueError, match="pixel_variance is 'x'; it must be a "):
+    predictor.log_likelihood(*given, pixel_variance='x')
   with pytest.raises(ValueError, match='num_draws is 0; it must be a whole nu'):
     predictor.log_likelihood(*given, num_draws=0)
 
