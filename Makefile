@@ -3,6 +3,7 @@
 # make sample   futures from the weights that the repository ships: runs/samples/
 # make test-slow    trainings to a level, two to three hours
 # make test-crash   kills programs fifty times, and compares: half an hour
+# make docs     docs/api.md from the docstrings, docs/tour.ipynb run anew: minutes
 # make lint, make clean
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ CONFIG := configs/narratives.py:preset=small,narrative=color_reaction
 .DEFAULT_GOAL := help
 export TF_CPP_MIN_LOG_LEVEL := 2
 
-.PHONY: help demo test test-slow test-crash sample lint clean
+.PHONY: help demo test test-slow test-crash sample docs lint clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -63,6 +64,11 @@ sample: $(VENV)/installed
 	      --scenes=0:3 --out=runs/samples/$$name.$$suffix || exit 1; \
 	  done; \
 	done
+
+docs: $(VENV)/installed
+	$(BIN)/python docs/api.py
+	$(BIN)/python -m pip install -q -e '.[notebook]'
+	$(BIN)/python docs/tour.py
 
 lint: $(VENV)/installed
 	$(BIN)/python -m pip install -q ruff

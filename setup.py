@@ -1,14 +1,17 @@
 """Installs cgqn_jax; `datasets/` stays out, as a folder of TFDS packages."""
 
 import pathlib
+import re
 
 from setuptools import find_packages, setup
 
-README = pathlib.Path(__file__).parent / 'README.md'
+ROOT = pathlib.Path(__file__).parent
+README = ROOT / 'README.md'
+INIT = (ROOT / 'cgqn_jax' / '__init__.py').read_text('utf-8')
 
 setup(
   name='cgqn_jax',
-  version='0.2.0',
+  version=re.search(r"__version__ = '(.*)'", INIT)[1],
   description=(
     'Consistent generative query networks in JAX: sample any frames of a '
     'scene from any others, in one jump.'
@@ -45,6 +48,8 @@ setup(
     'tqdm>=4.66',
   ],
   extras_require={
+    # docs/tour.ipynb, and its test.
+    'notebook': ['ipykernel>=6', 'nbclient>=0.10', 'nbformat>=5.7'],
     # Only the stock `tfds build` and its pipelines need these.
     'tf': ['apache-beam>=2.60', 'mlcroissant>=1.0', 'tensorflow-cpu>=2.18'],
   },

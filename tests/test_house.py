@@ -23,6 +23,7 @@ ORDER = (
   ('data', 'models'),
   ('evaluation',),
   ('training',),
+  ('prediction',),
   ('benchmark',),
   ('comparison',),
   ('figures',),

@@ -141,11 +141,19 @@ def _draw(
 
 
 def draw_all(
-  model: Model, params: Params, key: Array, batch: Batch, num_samples: int
+  model: Model,
+  params: Params,
+  key: Array,
+  batch: Batch,
+  num_samples: int,
+  chunk: int = _CHUNK,
 ) -> np.ndarray:
-  """Samples of the targets, clipped to [0, 1]: [S, B, T, H, W, 3]."""
+  """Samples of the targets, clipped to [0, 1]: [S, B, T, H, W, 3].
+
+  chunk: samples drawn at once, which bounds the memory.
+  """
   chunks = [
-    np.asarray(draw_chunk(model, params, key, batch, first, _CHUNK))
-    for first in range(0, num_samples, _CHUNK)
+    np.asarray(draw_chunk(model, params, key, batch, first, chunk))
+    for first in range(0, num_samples, chunk)
   ]
   return np.concatenate(chunks)[:num_samples]
