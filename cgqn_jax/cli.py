@@ -90,6 +90,7 @@ def start(
   required: Sequence[str] = (),
   *,
   resumes: bool = False,
+  bare: str | None = None,
 ) -> None:
   """Reads the command line, and runs.
 
@@ -98,9 +99,13 @@ def start(
     required: flags that must be given.
     resumes: if the same command goes on where the program was interrupted;
       others begin anew. It is said to whoever interrupts it.
+    bare: a path's flag that must be given, with its name or without.
   """
   flags.mark_flags_as_required(required)
-  app.run(lambda argv: _run(program, argv, resumes), flags_parser=_parse)
+  app.run(
+    lambda argv: _run(program, argv, resumes),
+    flags_parser=lambda argv: _parse(argv, bare),
+  )
 
 
 def parse_frames(text: str, flag: str, count: int) -> list[int]:
@@ -227,9 +232,17 @@ def read_config(arguments: Sequence[str]) -> ConfigDict:
   return values.config
 
 
-def _parse(argv: Sequence[str]) -> Sequence[str]:
+def _parse(argv: Sequence[str], bare: str | None) -> Sequence[str]:
   try:
-    return _read(flags.FLAGS, argv)
+    if bare is None:
+      return _read(flags.FLAGS, argv)
+    flags.FLAGS.set_gnu_getopt()  # it may stand before flags
+    program, *rest = _read(flags.FLAGS, argv)
+    if rest:
+      flags.FLAGS[bare].value = files.as_path(rest.pop(0))
+    if flags.FLAGS[bare].value is None:
+      raise ValueError(f'give a path: {flags.FLAGS[bare].help}')
+    return [program, *rest]
   except ValueError as error:
     sys.exit(f'error: {error}')
   except OSError as error:

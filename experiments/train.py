@@ -34,7 +34,8 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = cli.path_flag(
   'workdir',
   None,
-  'Folder of the run; by default runs/<dataset>-<model>-<preset>-seed<k>.',
+  'Folder of the run; by default runs/<dataset>-<model>-<preset>-seed<k>, and '
+  "of one's own scenes with the name of their folder for the dataset.",
 )
 _SEEDS = flags.DEFINE_list(
   'seeds',
@@ -51,14 +52,16 @@ def run() -> None:
   if _DISTRIBUTED.value:
     _join()
   config = _CONFIG.value
-  stem = f'runs/{config.dataset}-{config.model.name}-{config.preset}'
+  sources.make_absolute(config)
+  own = config.data.source == 'folder'
+  dataset = sources.dataset_name(config) if own else config.dataset
+  stem = f'runs/{dataset}-{config.model.name}-{config.preset}'
   if _SEEDS.value is None:
     folder = _WORKDIR.value or f'{stem}-seed{config.seed}'
     workdirs = {config.seed: folder}
   else:
     stem = _WORKDIR.value or stem
     workdirs = {seed: f'{stem}-seed{seed}' for seed in _seeds(_SEEDS.value)}
-  sources.make_absolute(config)
   # Before a dataset is built for nothing.
   model = loop.check(config, workdirs)
   sources.build_missing(config)
