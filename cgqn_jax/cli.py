@@ -9,6 +9,7 @@ path among them is read alike.
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import io
+import operator
 import os
 import pathlib
 import re
@@ -251,13 +252,20 @@ def _parse(argv: Sequence[str], bare: str | None) -> Sequence[str]:
 
 def _read(values: flags.FlagValues, argv: Sequence[str]) -> Sequence[str]:
   """Reads flags; ValueError, one line, for all that can be wrong with them."""
-  argv, known = list(argv), {}
+  argv, known, constant = list(argv), {}, {}
   if 'config' in values and (given := _find_config(argv)) is not None:
     # Beforehand, for what ml_collections says of these is no help.
     known = fields.flatten(load_config(given).to_dict())
+    argv, constant = _constant_schedules(known, argv)
     _check_overrides(known, argv)
   try:
-    return values(argv)
+    rest = values(argv)
+    for name, value in constant.items():
+      schedule = operator.attrgetter(name)(values['config'].value)
+      schedule.update(
+        boundaries=(0.0,), values=(value,), interpolation='constant'
+      )
+    return rest
   except flags.UnrecognizedFlagError as error:
     names = dict.fromkeys([*values, *(f'config.{name}' for name in known)])
     near = fields.nearest(error.flagname, names)
@@ -333,20 +341,39 @@ def load_config(text: str) -> ConfigDict:
   return config
 
 
+def _constant_schedules(
+  known: dict[str, Any], argv: Sequence[str]
+) -> tuple[list[str], dict[str, float]]:
+  """Takes --config.learning_rate=1e-3 and the like out of a command line.
+
+  Returns:
+    (what is left, the value of each such schedule).
+  """
+  left, found = [], {}
+  for argument in argv:
+    flag, equals, text = argument.partition('=')
+    override = _OVERRIDE.fullmatch(flag)
+    if not (override and equals and f'{override[1]}.interpolation' in known):
+      left.append(argument)
+      continue
+    try:
+      found[override[1]] = float(text)
+    except ValueError:
+      raise ValueError(
+        f'{override[1]} is {fields.shown(text)}; it must be a number, for one '
+        f'value all along, or a schedule: --config.{override[1]}.boundaries '
+        'and .values'
+      ) from None
+  return left, found
+
+
 def _check_overrides(known: dict[str, Any], argv: Sequence[str]) -> None:
-  """ValueError for a --config.x that is no field, or a whole schedule."""
+  """ValueError for a --config.x that is no field."""
   for argument in argv:
     flag, _, text = argument.partition('=')
     override = _OVERRIDE.fullmatch(flag)
     if not override:
       continue
     name = re.sub(r'\[\d+\]$', '', override[1])  # of one in a tuple
-    if f'{name}.interpolation' in known:
-      value = text if re.fullmatch(r'[\d.]+(e-?\d+)?', text) else '1e-3'
-      raise ValueError(
-        f'{name} is {fields.shown(text)}, and must be a schedule; for one '
-        f'value all along give --config.{name}.boundaries=0 '
-        f'--config.{name}.values={value}'
-      )
     if name not in known:
       raise ValueError(fields.unknown(name, text, known))

@@ -26,7 +26,7 @@ from ml_collections import config_flags
 
 from cgqn_jax import cli, fields
 from cgqn_jax.data import sources
-from cgqn_jax.training import loop
+from cgqn_jax.training import loop, workdir
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Config, with its arguments: configs/narratives.py:preset=...'
@@ -53,9 +53,7 @@ def run() -> None:
     _join()
   config = _CONFIG.value
   sources.make_absolute(config)
-  own = config.data.source == 'folder'
-  dataset = sources.dataset_name(config) if own else config.dataset
-  stem = f'runs/{dataset}-{config.model.name}-{config.preset}'
+  stem = workdir.default_stem(config)
   if _SEEDS.value is None:
     folder = _WORKDIR.value or f'{stem}-seed{config.seed}'
     workdirs = {config.seed: folder}

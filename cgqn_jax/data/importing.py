@@ -136,6 +136,8 @@ def write(
         _save(new / file, video)
         widths[path] = 0 if video.views is None else video.views.shape[1]
         scenes.append(Scene(out / file, split, path, count, video.original))
+    if len(groups) < len(SPLITS):
+      scenes = _divided(scenes, groups, new, out)
     counts = {split: sum(s.split == split for s in scenes) for split in SPLITS}
     _check(counts, source, short, min_frames)
     dataset = Dataset(
@@ -226,21 +228,45 @@ def _own_splits(source: pathlib.Path) -> dict[str, pathlib.Path]:
 def _grouped(
   source: pathlib.Path,
 ) -> tuple[dict[str, dict[str, pathlib.Path]], list[pathlib.Path]]:
-  """Scenes by split and name, and the files that are none.
+  """Scenes by split and name, as far as the user made splits; what is none.
 
-  Splits that the user did not make are taken from the user's train.
+  Undivided scenes are of train.
   """
   groups, others = {}, []
   for split, folder in (_own_splits(source) or {'train': source}).items():
     found, more = find(folder)
     groups[split], others = _named(found, folder), others + more
-  divided = {split: groups.get(split, {}) for split in SPLITS}
-  if len(groups) < len(SPLITS):
-    train, divided['train'] = groups['train'], {}
-    for split, names in split_by_hash(list(train)).items():
-      place = 'train' if split in groups else split
-      divided[place] |= {name: train[name] for name in names}
-  return divided, others
+  return groups, others
+
+
+def _divided(
+  scenes: Sequence[Scene],
+  groups: Mapping[str, Mapping[str, pathlib.Path]],
+  new: pathlib.Path,
+  out: pathlib.Path,
+) -> list[Scene]:
+  """The scenes, some of train moved into the splits that are not there.
+
+  By the names of the videos of which any scene is left.
+  """
+  left = {scene.source for scene in scenes}
+  train = {name: path for name, path in groups['train'].items() if path in left}
+  places = {
+    train[name]: split
+    for split, names in split_by_hash(list(train)).items()
+    for name in names
+    if split not in groups
+  }
+  found = []
+  for scene in scenes:
+    split = places.get(scene.source, scene.split)
+    file = out / split / scene.file.name
+    if split != scene.split:
+      there = new / file.relative_to(out)
+      there.parent.mkdir(exist_ok=True)
+      os.replace(new / scene.file.relative_to(out), there)
+    found.append(scene._replace(file=file, split=split))
+  return found
 
 
 def _named(

@@ -23,6 +23,7 @@ FILMS = (
   '.wmv',
 )  # fmt: skip
 ARRAYS = ('.npy', '.npz')
+ANIMATIONS = ('.apng', '.gif', '.webp')  # beside PNG, which rarely are
 _COLORS = (1, 3)  # channels of an array
 
 
@@ -66,7 +67,8 @@ def is_scene(path: pathlib.Path) -> bool:
   if path.is_dir():
     return bool(stills(path))
   suffix = path.suffix.lower()
-  return suffix in (*FILMS, *ARRAYS) or pictures.is_film(path)
+  kinds = (*FILMS, *ARRAYS, *ANIMATIONS)
+  return suffix in kinds or pictures.is_film(path)
 
 
 def stills(folder: pathlib.Path) -> list[pathlib.Path]:
