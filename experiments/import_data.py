@@ -12,6 +12,7 @@ name divides the videos. docs/own_data.md shows all of it.
 
 from collections.abc import Sequence
 import pathlib
+import shlex
 
 from absl import flags
 from ml_collections import ConfigDict
@@ -188,7 +189,8 @@ def told(
     '',
     f'Look at {out / CONTACT}: it is what the model will see. Then:',
     '  python experiments/train.py \\',
-    f'      --config=configs/own.py:path={out} --workdir=runs/{out.name}',
+    f'      --config=configs/own.py:path={shlex.quote(str(out))} \\',
+    f'      --workdir=runs/{shlex.quote(out.name)}',
   ]
   return lines
 

@@ -11,6 +11,7 @@ import csv
 import math
 import pathlib
 import re
+import sys
 from typing import Any, BinaryIO
 import zipfile
 import zlib
@@ -76,9 +77,10 @@ class FolderSource(Source):
     self[0]
     longest, wanted = max(map(len, views)), config.data.num_frames
     if split == 'train' and longest < wanted:
-      raise ValueError(
-        f'data.num_frames is {wanted}, and the longest scene of {folder} has '
-        f'{longest} frames; give --config.data.num_frames={longest}'
+      print(
+        f'note: data.num_frames is {wanted}, and the longest scene of {folder} '
+        f'has {longest} frames; what comes after them is not learned',
+        file=sys.stderr,
       )
     examples.note_scale(views, self._paths)
 

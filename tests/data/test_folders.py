@@ -550,12 +550,14 @@ def test_scenes_of_unequal_lengths_in_tables(folder, tmp_path, num_targets):
     )
 
 
-def test_lengths_that_do_not_fit(folder, tmp_path):
+def test_lengths_that_do_not_fit(folder, tmp_path, capsys):
   folder.data.num_frames = 6
   for path in (tmp_path / 'train').glob('[ab]/005.png'):
     path.unlink()
   np.savez(tmp_path / 'train' / 'c.npz', frames=VIDEO)
-  assert 'give --config.data.num_frames=5' in error_of(folder)
+  open_source(folder, 'train')
+  line = capsys.readouterr().err
+  assert line.count('\n') == 1 and 'has 5 frames; what comes after' in line
   folder.data.num_frames = 5
   folder.data.update(
     protocol='sequence', max_context=2, test_context=(0, 1), num_targets=3

@@ -53,7 +53,8 @@ def test_three_commands(trained):
   source = json.loads((folder / 'data/mine/dataset.json').read_text())
   (first, *_) = sorted((folder / 'data/mine/test').iterdir())
   with Image.open(folder / 'runs' / 'mine.gif') as film:
-    assert film.n_frames == len(np.load(first)['frames']) < 19
+    # Pillow joins pictures that are equal.
+    assert 5 < film.n_frames <= len(np.load(first)['frames']) < 19
   assert source['shortest'] == 8 and source['num_frames'] == 19
 
 
