@@ -50,6 +50,8 @@ setup(
   extras_require={
     # docs/tour.ipynb, and its test.
     'notebook': ['ipykernel>=6', 'nbclient>=0.10', 'nbformat>=5.7'],
+    # Reads MP4 and its like, with a decoder in the wheel.
+    'video': ['imageio-ffmpeg>=0.5'],
     # Only the stock `tfds build` and its pipelines need these.
     'tf': ['apache-beam>=2.60', 'mlcroissant>=1.0', 'tensorflow-cpu>=2.18'],
   },

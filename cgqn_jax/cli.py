@@ -9,6 +9,7 @@ path among them is read alike.
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import io
+import operator
 import os
 import pathlib
 import re
@@ -90,6 +91,7 @@ def start(
   required: Sequence[str] = (),
   *,
   resumes: bool = False,
+  bare: str | None = None,
 ) -> None:
   """Reads the command line, and runs.
 
@@ -98,9 +100,13 @@ def start(
     required: flags that must be given.
     resumes: if the same command goes on where the program was interrupted;
       others begin anew. It is said to whoever interrupts it.
+    bare: a path's flag that must be given, with its name or without.
   """
   flags.mark_flags_as_required(required)
-  app.run(lambda argv: _run(program, argv, resumes), flags_parser=_parse)
+  app.run(
+    lambda argv: _run(program, argv, resumes),
+    flags_parser=lambda argv: _parse(argv, bare),
+  )
 
 
 def parse_frames(text: str, flag: str, count: int) -> list[int]:
@@ -228,9 +234,17 @@ def read_config(arguments: Sequence[str]) -> ConfigDict:
   return values.config
 
 
-def _parse(argv: Sequence[str]) -> Sequence[str]:
+def _parse(argv: Sequence[str], bare: str | None) -> Sequence[str]:
   try:
-    return _read(flags.FLAGS, argv)
+    if bare is None:
+      return _read(flags.FLAGS, argv)
+    flags.FLAGS.set_gnu_getopt()  # it may stand before flags
+    program, *rest = _read(flags.FLAGS, argv)
+    if rest:
+      flags.FLAGS[bare].value = files.as_path(rest.pop(0))
+    if flags.FLAGS[bare].value is None:
+      raise ValueError(f'give a path: {flags.FLAGS[bare].help}')
+    return [program, *rest]
   except ValueError as error:
     sys.exit(f'error: {error}')
   except OSError as error:
@@ -239,13 +253,20 @@ def _parse(argv: Sequence[str]) -> Sequence[str]:
 
 def _read(values: flags.FlagValues, argv: Sequence[str]) -> Sequence[str]:
   """Reads flags; ValueError, one line, for all that can be wrong with them."""
-  argv, known = list(argv), {}
+  argv, known, constant = list(argv), {}, {}
   if 'config' in values and (given := _find_config(argv)) is not None:
     # Beforehand, for what ml_collections says of these is no help.
     known = fields.flatten(load_config(given).to_dict())
+    argv, constant = _constant_schedules(known, argv)
     _check_overrides(known, argv)
   try:
-    return values(argv)
+    rest = values(argv)
+    for name, value in constant.items():
+      schedule = operator.attrgetter(name)(values['config'].value)
+      schedule.update(
+        boundaries=(0.0,), values=(value,), interpolation='constant'
+      )
+    return rest
   except flags.UnrecognizedFlagError as error:
     names = dict.fromkeys([*values, *(f'config.{name}' for name in known)])
     near = fields.nearest(error.flagname, names)
@@ -321,20 +342,39 @@ def load_config(text: str) -> ConfigDict:
   return config
 
 
+def _constant_schedules(
+  known: dict[str, Any], argv: Sequence[str]
+) -> tuple[list[str], dict[str, float]]:
+  """Takes --config.learning_rate=1e-3 and the like out of a command line.
+
+  Returns:
+    (what is left, the value of each such schedule).
+  """
+  left, found = [], {}
+  for argument in argv:
+    flag, equals, text = argument.partition('=')
+    override = _OVERRIDE.fullmatch(flag)
+    if not (override and equals and f'{override[1]}.interpolation' in known):
+      left.append(argument)
+      continue
+    try:
+      found[override[1]] = float(text)
+    except ValueError:
+      raise ValueError(
+        f'{override[1]} is {fields.shown(text)}; it must be a number, for one '
+        f'value all along, or a schedule: --config.{override[1]}.boundaries '
+        'and .values'
+      ) from None
+  return left, found
+
+
 def _check_overrides(known: dict[str, Any], argv: Sequence[str]) -> None:
-  """ValueError for a --config.x that is no field, or a whole schedule."""
+  """ValueError for a --config.x that is no field."""
   for argument in argv:
     flag, _, text = argument.partition('=')
     override = _OVERRIDE.fullmatch(flag)
     if not override:
       continue
     name = re.sub(r'\[\d+\]$', '', override[1])  # of one in a tuple
-    if f'{name}.interpolation' in known:
-      value = text if re.fullmatch(r'[\d.]+(e-?\d+)?', text) else '1e-3'
-      raise ValueError(
-        f'{name} is {fields.shown(text)}, and must be a schedule; for one '
-        f'value all along give --config.{name}.boundaries=0 '
-        f'--config.{name}.values={value}'
-      )
     if name not in known:
       raise ValueError(fields.unknown(name, text, known))

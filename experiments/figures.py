@@ -24,7 +24,7 @@ from absl import flags
 from cgqn_jax import cli, files
 from cgqn_jax.benchmark import jump
 from cgqn_jax.comparison import dice_tables, results, runs, tables
-from cgqn_jax.data import protocols
+from cgqn_jax.data import protocols, sources
 from cgqn_jax.figures import curves as curves_lib
 from cgqn_jax.figures import jump as jump_lib
 from cgqn_jax.figures import samples, style
@@ -214,7 +214,7 @@ def applicable() -> list[str]:
       name
       for name, entry in FIGURES.items()
       if entry.task == task
-      and (entry.narrative is None or dataset.endswith(entry.narrative))
+      and entry.narrative in (None, dataset.removeprefix('narratives/'))
       and (_RUNS.value or not entry.needs_runs)
     ]
   return names
@@ -226,8 +226,7 @@ def data() -> tuple[str, str]:
     row = rows_of_runs()[0]
     return row['protocol_task'], row['protocol_dataset']
   config = read_workdir(next(iter(workdirs().values())))
-  dataset = f'{config.dataset}/{config.data.config}'
-  return protocols.for_config(config).task, dataset
+  return protocols.for_config(config).task, sources.dataset_name(config)
 
 
 def draw(name: str) -> None:

@@ -12,10 +12,19 @@ samples in rows, queries in columns), .gif shows the samples side by side,
   python experiments/sample.py --workdir=W --scene=12 --turntable=48 \
       --out=turn.gif
 
+  python experiments/sample.py --workdir=color_reaction --frames=PATH \
+      --context=0,5 --out=S.gif
+
+From pictures of your own: PATH is a folder of them, a GIF, an array, or what
+else import_data.py reads. --context names the frame that each picture is, by
+default 0, 1, 2, ...; or it picks some of the pictures, and the others are
+shown as the truth.
+
 Around a sampled room (dice) in 48 views. The context, unless --context names
 views, is that of the tables: it shows every side of the cube but one.
 """
 
+import pathlib
 import sys
 
 from absl import flags
@@ -23,10 +32,10 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from cgqn_jax import cli, images
-from cgqn_jax.data import batches, protocols, sources
+from cgqn_jax import cli, fields, images
+from cgqn_jax.data import batches, folders, protocols, sources, videos
 from cgqn_jax.data.protocols import Views
-from cgqn_jax.evaluation.sampling import draw_all
+from cgqn_jax.evaluation.sampling import blanked, draw_all
 from cgqn_jax.models.sequential import Sequential, check_sequential
 from cgqn_jax.simulators import dice
 from cgqn_jax.training.workdir import load
@@ -39,7 +48,17 @@ _CONTEXT = flags.DEFINE_string(
   'context',
   None,
   "Frames that the model sees, as 0,5 or 0:6 or '' for none; by default "
-  'those of the tables.',
+  'those of the tables, and all of --frames.',
+)
+_FRAMES = cli.path_flag(
+  'frames', None, 'Pictures of your own, instead of scenes of a dataset.'
+)
+_FIT = flags.DEFINE_enum(
+  'fit',
+  'crop',
+  videos.FITS,
+  'Those that are not square: keep their middle, put all of them between '
+  'black bars, or distort them.',
 )
 _QUERIES = flags.DEFINE_string(
   'queries', None, 'Frames to draw, as 6:21 or 20,0; by default all.'
@@ -71,11 +90,11 @@ _OUT = cli.path_flag('out', 'samples.gif', 'Picture to write.')
 
 
 def read_batch(
-  config: ConfigDict, scenes: list[int], queries: list[int]
+  config: ConfigDict, scenes: list[int], queries: list[int] | None
 ) -> tuple[Batch, list[list[int]]]:
   """The scenes that are asked for, and the frames of each that are context.
 
-  These are --context, or those of the tables.
+  These are --context, or those of the tables. Queries are all, if None.
   """
   source = sources.open_source(config, _SPLIT.value)
   examples = batches.scenes(source, scenes)
@@ -85,9 +104,78 @@ def read_batch(
   else:
     given = cli.parse_frames(_CONTEXT.value, 'context', config.data.num_frames)
     seen = [np.array(given, int)] * len(examples)
-  views = [Views(context, np.array(queries, int)) for context in seen]
+  views = [
+    Views(
+      context,
+      np.arange(len(example.views))
+      if queries is None
+      else np.array(queries, int),
+    )
+    for context, example in zip(seen, examples, strict=True)
+  ]
   batch = batches.make_batch(source, examples, views)
   return batch, [context.tolist() for context in seen]
+
+
+def read_own(
+  config: ConfigDict, path: pathlib.Path, queries: list[int] | None
+) -> tuple[Batch, list[list[int]]]:
+  """The pictures of --frames as a batch of one scene, and its context.
+
+  Targets that are not among the pictures are padding by its target_mask.
+  """
+  data = config.data
+  if not videos.is_scene(path):
+    raise ValueError(
+      f'--frames is {path}; give a folder of pictures, or an animation, a '
+      'video or an array of them'
+    )
+  found = list(videos.read(path, videos.Shape(data.frame_size, _FIT.value)))
+  if len(found) > 1:
+    raise ValueError(f'--frames is {path}, which holds {len(found)} videos')
+  frames, views = found[0].frames, found[0].views
+  count = len(frames)
+  most = data.num_frames if views is None else count
+  context = list(range(count))
+  if _CONTEXT.value is not None:
+    context = cli.parse_frames(_CONTEXT.value, 'context', most)
+  numbers = context if len(context) == count else range(count)
+  lacking = [frame for frame in context if frame not in numbers]
+  if lacking or max(context, default=0) >= most:
+    raise ValueError(
+      f'--frames has {count} pictures, the model knows frames 0 to {most - 1}, '
+      f'and --context names {fields.shown(context)}: give a frame for each '
+      'picture, or the numbers of some pictures'
+    )
+  if max(queries or [0]) >= most:
+    raise ValueError(f'--queries: {path} has views of {most} pictures alone')
+  views = folders.scene_views(config, path, views, most)
+  place = {number: i for i, number in enumerate(numbers)}
+  asked = np.arange(most) if queries is None else np.array(queries, int)
+  known = np.array([query in place for query in asked])
+  targets = np.zeros((len(asked), *frames.shape[1:]), np.uint8)
+  targets[known] = frames[[place[query] for query in asked[known]]]
+  seen = np.array(context, int)
+  slots = max(1, len(seen))  # a context of none is padding
+  shown = np.zeros((slots, *frames.shape[1:]), np.uint8)
+  shown[: len(seen)] = frames[[place[frame] for frame in context]]
+  its_views = np.zeros((slots, views.shape[1]), np.float32)
+  its_views[: len(seen)] = views[seen]
+  batch = Batch(
+    context=Scene(shown[None], its_views[None]),
+    context_mask=(np.arange(slots) < len(seen))[None],
+    target=Scene(targets[None], views[asked][None]),
+    target_mask=known[None],
+    weight=np.ones(1, np.float32),
+    example_id=np.zeros(1, np.int32),
+  )
+  return batch, [context]
+
+
+def shown(frames: np.ndarray, mask: np.ndarray) -> np.ndarray:
+  """Bytes; where some are padding floats, these blank."""
+  frames = images.to_uint8(frames)
+  return frames if np.all(mask) else blanked(frames, mask)
 
 
 def warn_outside_training(config: ConfigDict, context: list[int]) -> None:
@@ -141,20 +229,31 @@ def draw() -> None:
   images.check_fps(fps)
   model, params, config = load(_WORKDIR.value, _STEP.value)
   sources.look_elsewhere(config, _SOURCE.value, _DATA_PATH.value)
-  queries = list(range(config.data.num_frames))
+  queries = None
   if _QUERIES.value is not None:
-    queries = cli.parse_frames(_QUERIES.value, 'queries', len(queries))
-  if not queries:
-    raise ValueError('--queries names no frame')
+    queries = cli.parse_frames(
+      _QUERIES.value, 'queries', config.data.num_frames
+    )
+    if not queries:
+      raise ValueError('--queries names no frame')
   scenes = cli.parse_frames(_SCENES.value, 'scenes', 10**9)
   if not scenes:
     raise ValueError('--scenes names no scene')
-  batch, seen = read_batch(config, scenes, queries)
+  own = _FRAMES.value
+  if own:
+    if _SCENES.present or _TURNTABLE.value:
+      raise ValueError('give --frames alone, without --scenes or --turntable')
+    batch, seen = read_own(config, own, queries)
+  else:
+    batch, seen = read_batch(config, scenes, queries)
+  queries = queries or list(range(batch.target.views.shape[1]))
   warn_outside_training(config, seen[0])
   columns = [f'F{frame + 1}' for frame in queries]
   marked = np.array([np.isin(queries, context) for context in seen])
   if count := _TURNTABLE.value:
-    batch = batch._replace(target=turntable(config, scenes))
+    target = turntable(config, scenes)
+    every = np.ones(target.views.shape[:2], bool)
+    batch = batch._replace(target=target, target_mask=every)
     queries = []
     columns = [f'{round(360 * i / count)}°' for i in range(count)]
     marked = np.zeros((len(scenes), count), bool)
@@ -169,15 +268,29 @@ def draw() -> None:
     model, params, jax.random.key(_SEED.value), batch, _NUM_SAMPLES.value
   )
   # Truth first, then its samples, scene by scene.
-  truth = images.to_uint8(batch.target.frames)
-  rows = np.concatenate([truth[None], images.to_uint8(samples)])
+  truth = shown(batch.target.frames, batch.target_mask)
+  # The model draws what nobody knows; of videos it draws none beyond their end.
+  drawn = shown(samples, True if own else batch.target_mask)
+  rows = np.concatenate([truth[None], drawn])
   rows = np.swapaxes(rows, 0, 1).reshape((-1, *rows.shape[2:]))
-  names = ['truth'] + [f'sample {i + 1}' for i in range(_NUM_SAMPLES.value)]
+  names = ['given' if own else 'truth'] + [
+    f'sample {i + 1}' for i in range(_NUM_SAMPLES.value)
+  ]
   labels = [
     name if len(scenes) == 1 else f'{scene}: {name}'
     for scene in scenes
     for name in names
   ]
+  arrays = {
+    'samples': samples,
+    'truth': np.asarray(batch.target.frames),
+    'views': np.asarray(batch.target.views),
+    'queries': np.array(queries),
+    'context': np.array(seen),
+    'scenes': np.array(scenes),
+  }
+  if not np.all(batch.target_mask):
+    arrays['known'] = np.asarray(batch.target_mask)  # of the truth
   images.save(
     path,
     rows,
@@ -185,16 +298,10 @@ def draw() -> None:
     column_labels=columns,
     context=np.repeat(marked, len(names), axis=0),
     fps=fps,
-    arrays={
-      'samples': samples,
-      'truth': np.asarray(batch.target.frames),
-      'views': np.asarray(batch.target.views),
-      'queries': np.array(queries),
-      'context': np.array(seen),
-      'scenes': np.array(scenes),
-    },
+    arrays=arrays,
   )
-  print(f'{len(scenes)} scene(s), {_NUM_SAMPLES.value} samples each: {path}')
+  what = f'{len(seen[0])} pictures' if own else f'{len(scenes)} scene(s)'
+  print(f'{what}, {_NUM_SAMPLES.value} samples each: {path}')
 
 
 if __name__ == '__main__':

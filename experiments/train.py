@@ -29,7 +29,7 @@ from ml_collections import config_flags
 
 from cgqn_jax import cli, fields
 from cgqn_jax.data import sources
-from cgqn_jax.training import loop, summary
+from cgqn_jax.training import loop, summary, workdir
 from cgqn_jax.training.progress import say
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -38,7 +38,8 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = cli.path_flag(
   'workdir',
   None,
-  'Folder of the run; by default runs/<dataset>-<model>-<preset>-seed<k>.',
+  'Folder of the run; by default runs/<dataset>-<model>-<preset>-seed<k>, and '
+  "of one's own scenes with the name of their folder for the dataset.",
 )
 _SEEDS = flags.DEFINE_list(
   'seeds',
@@ -56,14 +57,14 @@ def run() -> None:
     _join()
   config = _CONFIG.value
   fields.check(config)  # which the name of the folder is made of
-  stem = f'runs/{config.dataset}-{config.model.name}-{config.preset}'
+  sources.make_absolute(config)
+  stem = workdir.default_stem(config)
   if _SEEDS.value is None:
     folder = _WORKDIR.value or f'{stem}-seed{config.seed}'
     workdirs = {config.seed: folder}
   else:
     stem = _WORKDIR.value or stem
     workdirs = {seed: f'{stem}-seed{seed}' for seed in _seeds(_SEEDS.value)}
-  sources.make_absolute(config)
   # Before a dataset is built for nothing.
   model = loop.check(config, workdirs)
   say(summary.plan(model, config, len(workdirs)))

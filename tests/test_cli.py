@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from cgqn_jax import cli
+from cgqn_jax import cli, fields
 
 ROOT = pathlib.Path(__file__).parents[1]
 NARRATIVES = f'--config={ROOT}/configs/narratives.py'
@@ -73,6 +73,18 @@ def test_a_config_is_found_at_home(tmp_path, monkeypatch):
     assert config.batch_size == 3
 
 
+# Of ml_collections.
+@pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')
+def test_one_number_for_a_schedule():
+  name = '--config.learning_rate'
+  config = cli.read_config([NARRATIVES, f'{name}=1e-3', '--config.seed=4'])
+  assert config.learning_rate.to_dict() == {
+    'boundaries': (0.0,), 'values': (0.001,), 'interpolation': 'constant'
+  }  # fmt: skip
+  assert config.seed == 4
+  fields.check(config)
+
+
 def ended(program, capsys) -> tuple[int, str]:
   """Exit code and stderr of a program."""
   with pytest.raises(SystemExit) as stop:
@@ -127,7 +139,7 @@ def test_a_signal_says_that_the_program_begins_anew(name, capsys, monkeypatch):
 _PRINTS = """
 import sys
 from absl import flags
-from cgqn_jax import cli
+from cgqn_jax import cli, fields
 count = flags.DEFINE_integer('count', 1, '')
 def program():
   for number in range(count.value):

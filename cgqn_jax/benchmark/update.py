@@ -16,6 +16,7 @@ import optax
 from cgqn_jax.benchmark import timing
 from cgqn_jax.benchmark.flops import count_flops
 from cgqn_jax.data import batches as batches_lib
+from cgqn_jax.data import sources
 from cgqn_jax.data.sources import open_source
 from cgqn_jax.models.build import Model, counted
 from cgqn_jax.training import loop
@@ -75,7 +76,7 @@ def measure(
     batches.close()  # and the processes that read, if there are any
   peak = peak_memory_bytes()
   return {
-    'config': f'{config.dataset}/{config.data.config}',
+    'config': sources.dataset_name(config),
     'preset': config.preset,
     'model': config.model.name,
     'parameters': optax.tree.size(state.params),

@@ -95,11 +95,14 @@ def test_batches(
 
   def pick(example: Example) -> dict[str, Any]:
     views = protocol.for_tables(config, example)
+    # As many slots in every scene, whatever frames a shorter one lacks.
+    lacking = config.data.num_frames - len(example.views)
+    slots = len(views.targets) + lacking
     if num_targets is not None:
       rng = np.random.default_rng(example.example_id)
       some = np.sort(rng.permutation(views.targets)[:num_targets])
-      views = views._replace(targets=some)
-    return _split(example, views, len(views.context), len(views.targets))
+      views, slots = views._replace(targets=some), min(num_targets, slots)
+    return _split(example, views, len(views.context), slots)
 
   return _first_scenes(source, num_scenes, batch_size, pick)
 
@@ -113,7 +116,18 @@ def make_batch(
     source: of the scenes.
     examples: B scenes of it.
     views: B of them; padded to the longest.
+
+  Raises:
+    ValueError: for a frame that a scene has not.
   """
+  for example, chosen in zip(examples, views, strict=True):
+    count = len(example.views)
+    for frame in (*chosen.context, *chosen.targets):
+      if not 0 <= frame < count:
+        raise ValueError(
+          f'scene {example.example_id} of the {source.split} split has no '
+          f'frame {frame}; it has 0 to {count - 1}'
+        )
   slots = [max(len(chosen[part]) for chosen in views) for part in (0, 1)]
   elements = [
     _split(example, chosen, *slots)
@@ -123,8 +137,19 @@ def make_batch(
 
 
 def whole_scenes(source: Source, indices: Sequence[int]) -> Scene:
-  """All frames of the named scenes of a split: Scene [B, N, ...]."""
-  stacked = jax.tree.map(lambda *x: np.stack(x), *scenes(source, indices))
+  """All frames of the named scenes of a split: Scene [B, N, ...].
+
+  Raises:
+    ValueError: for scenes of unequal lengths.
+  """
+  found = scenes(source, indices)
+  lengths = [len(example.views) for example in found]
+  if len(set(lengths)) > 1:
+    raise ValueError(
+      f'scenes {list(indices)} have {lengths} frames; name some that are '
+      'equally long'
+    )
+  stacked = jax.tree.map(lambda *x: np.stack(x), *found)
   frames = source.to_frames(stacked.shown, stacked.fixed)
   return Scene(np.asarray(frames), stacked.views)
 

@@ -58,10 +58,14 @@ class Source(Protocol):
     return shown
 
 
-def timestamps(num_frames: int) -> np.ndarray:
-  """The views of a video: i / (N - 1), [N, 1] (paper, section 4.1)."""
+def timestamps(num_frames: int, count: int | None = None) -> np.ndarray:
+  """The views of a video: i / (N - 1), [N, 1] (paper, section 4.1).
+
+  A shorter one has the first `count` of them: time passes as fast in all.
+  """
   last = max(num_frames - 1, 1)
-  return (np.arange(num_frames) / last).astype(np.float32)[:, None]
+  times = (np.arange(num_frames) / last).astype(np.float32)[:, None]
+  return times[:count]
 
 
 def cameras(poses: np.ndarray) -> np.ndarray:
@@ -90,14 +94,18 @@ def check_frames(
 
 
 def checked_views(
-  config: ConfigDict, views: np.ndarray, where: Any
+  config: ConfigDict,
+  views: np.ndarray,
+  where: Any,
+  count: int | None = None,
 ) -> np.ndarray:
   """Views as float32; ValueError unless they are what the networks can use.
 
   They must be of the width that the config says, finite, and not all equal;
-  those that differ must still differ as float32, which has 7 digits.
+  those that differ must still differ as float32, which has 7 digits. There are
+  data.num_frames of them, or `count` in a shorter scene.
   """
-  expected = (config.data.num_frames, config.data.view_size)
+  expected = (count or config.data.num_frames, config.data.view_size)
   if views.shape != expected:
     raise ValueError(
       f'{where}: views are {list(views.shape)}; data.num_frames and '

@@ -11,6 +11,7 @@ import csv
 import math
 import pathlib
 import re
+import sys
 from typing import Any, BinaryIO
 import zipfile
 import zlib
@@ -18,7 +19,7 @@ import zlib
 from ml_collections import ConfigDict
 import numpy as np
 
-from cgqn_jax.data import examples, pictures
+from cgqn_jax.data import examples, pictures, protocols
 from cgqn_jax.data.examples import Example, Source
 from cgqn_jax.files import is_left_behind
 
@@ -48,7 +49,8 @@ class FolderSource(Source):
 
   and it has one row for every image, in any order: the file's name, the
   camera's position and its angles in radians; views are the cameras. Else
-  views are timestamps. The first `data.num_frames` frames of each are used.
+  views are timestamps. The first `data.num_frames` frames of each are used;
+  where the protocol allows it, a scene may have fewer, down to `fewest`.
   """
 
   def __init__(self, config: ConfigDict, split: str):
@@ -73,6 +75,13 @@ class FolderSource(Source):
       scenes = pool.map(lambda path: self._read(path, look=True), self._paths)
       views = [views for _, views in scenes]
     self[0]
+    longest, wanted = max(map(len, views)), config.data.num_frames
+    if split == 'train' and longest < wanted:
+      print(
+        f'note: data.num_frames is {wanted}, and the longest scene of {folder} '
+        f'has {longest} frames; what comes after them is not learned',
+        file=sys.stderr,
+      )
     examples.note_scale(views, self._paths)
 
   def __len__(self) -> int:
@@ -89,22 +98,43 @@ class FolderSource(Source):
     data = self._config.data
     read = read_images if path.is_dir() else read_npz
     frames, views = read(path, data.num_frames, data.frame_size, look)
-    examples.check_frames(self._config, frames.shape, path)
-    return frames, self._views(path, views)
+    fewest = protocols.for_config(self._config).fewest(self._config)
+    if len(frames) < fewest:
+      # The frames have the size that was asked for.
+      raise ValueError(
+        f'{path}: a video is {list(frames.shape)}; data.num_frames is '
+        f'{data.num_frames}, and data.protocol {data.protocol!r} with its '
+        f'numbers of context and target frames asks for {fewest} at least'
+      )
+    return frames, scene_views(self._config, path, views, len(frames))
 
-  def _views(self, path: pathlib.Path, views: np.ndarray | None) -> np.ndarray:
-    """[N, V] float32: those of the scene, its cameras, or timestamps."""
-    cameras = self._config.data.view_size == _CAMERA
-    if views is None:
-      if cameras:
-        raise ValueError(
-          f'{path} has no cameras, which data.view_size {_CAMERA} asks for: '
-          f'no {POSES} beside images, or no `views` in an NPZ'
-        )
-      views = examples.timestamps(self._config.data.num_frames)
-    if cameras and views.ndim == 2 and views.shape[1] == _POSE:
-      views = examples.cameras(views)
-    return examples.checked_views(self._config, views, path)
+
+def scene_views(
+  config: ConfigDict, path: pathlib.Path, views: np.ndarray | None, count: int
+) -> np.ndarray:
+  """The views [count, V] float32 of a scene, as the models take them.
+
+  Args:
+    config: says how many frames make a video, and what a view is.
+    path: names the scene in errors.
+    views: its own: times, cameras, or poses, which become cameras; None if it
+      has none, and frames are at equal distances in time.
+    count: of its frames.
+
+  Raises:
+    ValueError: in one line, for views that the models cannot take.
+  """
+  cameras = config.data.view_size == _CAMERA
+  if views is None:
+    if cameras:
+      raise ValueError(
+        f'{path} has no cameras, which data.view_size {_CAMERA} asks for: '
+        f'no {POSES} beside images, or no `views` in an NPZ'
+      )
+    views = examples.timestamps(config.data.num_frames, count)
+  if cameras and views.ndim == 2 and views.shape[1] == _POSE:
+    views = examples.cameras(views)
+  return examples.checked_views(config, views, path, count)
 
 
 def in_order(path: pathlib.Path) -> list[Any]:
@@ -143,7 +173,7 @@ def read_npz(
     size: H = W; frames of another are not unpacked.
     look: whether the frames' head will do; they are then black.
   """
-  with _readable(path), path.open('rb') as file:
+  with readable(path), path.open('rb') as file:
     if not zipfile.is_zipfile(file):
       raise ValueError('it is no NPZ, or cut off; np.savez makes one')
     with zipfile.ZipFile(file) as archive:
@@ -234,20 +264,21 @@ def read_images(
     look: whether the head of the first image will do, where none is empty;
       the frames are then black.
   """
-  images = _images(folder)
+  images = images_of(folder)
   poses = read_poses(folder / POSES, [path.name for path in images])
   images, poses = images[:wanted], None if poses is None else poses[:wanted]
   if not look:
     return np.stack([pictures.read(p, p, size) for p in images]), poses
   pictures.check(images[0], size)
   for path in images:
-    with _readable(path):
+    with readable(path):
       if not path.stat().st_size:
         raise ValueError('it is empty')
   return np.broadcast_to(np.uint8(0), (len(images), size, size, 3)), poses
 
 
-def _images(folder: pathlib.Path) -> list[pathlib.Path]:
+def images_of(folder: pathlib.Path) -> list[pathlib.Path]:
+  """The images of a scene, in order; ValueError where there is none."""
   found = []
   for path in folder.iterdir():
     if is_left_behind(path):
@@ -272,7 +303,7 @@ def read_poses(path: pathlib.Path, names: list[str]) -> np.ndarray | None:
   """[N, 5] poses of the named images; None if there is no such file."""
   if not path.is_file():
     return None
-  with _readable(path):
+  with readable(path):
     if path.stat().st_size > _MOST_TEXT:
       raise ValueError(f'it has more than {_MOST_TEXT:,} bytes')
     lines = list(csv.reader(path.read_text('utf-8-sig').splitlines()))
@@ -316,7 +347,7 @@ def _pose(cells: list[str], where: str) -> list[float]:
 
 
 @contextlib.contextmanager
-def _readable(path: pathlib.Path) -> Iterator[None]:
+def readable(path: pathlib.Path) -> Iterator[None]:
   """A file that its library cannot read is one line that names the file."""
   try:
     yield

@@ -5,9 +5,11 @@ pixels, several pictures in one file, numbers whose white the file does not
 say. Sizes are read first, and nothing that is too large is decoded.
 """
 
+from collections.abc import Iterator
 import io
 import os
 import pathlib
+import statistics
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -23,7 +25,9 @@ UNREAD = (
   '.avif', '.dng', '.exr', '.hdr', '.heic', '.heif', '.jp2', '.jxl', '.tga',
 )  # fmt: skip
 _FORMATS = ('PNG', 'JPEG', 'WEBP', 'BMP', 'GIF', 'TIFF', 'PPM')
+_ANIMATED = ('.gif', '.png', '.webp')  # of files that may hold several
 _MOST_BYTES = 2**26  # of a file
+_MOST_BYTES_OF_ALL = 2**30  # of a file with several
 _MOST_SIDE = 4096  # pixels, where any size will do
 # Pillow's modes of 8-bit colors, without and with an alpha channel, and of more
 # bits.
@@ -52,6 +56,60 @@ def read(
 def check(file: pathlib.Path, side: int) -> None:
   """ValueError, as `read`, as far as the head of a file tells."""
   _opened(file, file, side, decode=False)
+
+
+def is_film(file: pathlib.Path) -> bool:
+  """Whether a file holds several pictures; False for what cannot be read."""
+  if file.suffix.lower() not in _ANIMATED:
+    return False
+  try:
+    with Image.open(file, formats=_FORMATS) as image:
+      return bool(getattr(image, 'is_animated', False))
+  except Exception:  # as in `_opened`
+    return False
+
+
+def film(file: pathlib.Path) -> Iterator[np.ndarray]:
+  """All pictures of a file, one after the other: [H, W, 3] uint8.
+
+  They are of any size up to 4,096; a still has one. One that is shown for
+  twice as long as most comes twice, and so on, but for the last, at which
+  animations rest: programs that write them join equal pictures.
+
+  Raises:
+    ValueError: in one line, for what is no such file.
+  """
+  try:
+    with file.open('rb') as stream:
+      with _checked(stream, _MOST_BYTES_OF_ALL) as image:
+        width, height = image.size
+        if not 0 < min(width, height) <= max(width, height) <= _MOST_SIDE:
+          raise ValueError(
+            f'it is {width:,} x {height:,} pixels; a side may have '
+            f'{_MOST_SIDE:,}'
+          )
+        if getattr(image, 'is_animated', False) and image.format != 'MPO':
+          for place, times in enumerate(_times(image)):
+            image.seek(place)
+            picture = as_seen(image)
+            for _ in range(times):
+              yield picture
+        else:
+          yield as_seen(image)
+  except Exception as error:  # as in `_opened`
+    raise _unreadable(file, error) from error
+
+
+def _times(image: Image.Image) -> list[int]:
+  """How often each picture of an animation comes at its usual pace."""
+  durations = []
+  for place in range(image.n_frames):
+    image.seek(place)
+    image.load()  # WebP says it then
+    durations.append(image.info.get('duration') or 0)
+  usual = statistics.mode(durations)
+  times = [max(1, round(d / usual)) if usual else 1 for d in durations]
+  return [*times[:-1], 1]
 
 
 def as_seen(image: Image.Image) -> np.ndarray:
@@ -97,25 +155,31 @@ def _opened(
   # Pillow raises anything for bytes that are damaged, struct.error, KeyError
   # and MemoryError among it.
   except Exception as error:
-    reason = (str(error) or type(error).__name__).splitlines()[0]
-    raise ValueError(f'{where} cannot be read: {reason}') from error
+    raise _unreadable(where, error) from error
+
+
+def _unreadable(where: Any, error: Exception) -> ValueError:
+  reason = (str(error) or type(error).__name__).splitlines()[0]
+  return ValueError(f'{where} cannot be read: {reason}')
+
+
+def _checked(stream: BinaryIO, most: int) -> Image.Image:
+  """A picture of which the head alone is read."""
+  size = stream.seek(0, os.SEEK_END)
+  stream.seek(0)
+  if size > most:
+    raise ValueError(f'it has {size:,} bytes; a picture may have {most:,}')
+  # Pillow's message for other bytes names the stream, not the file.
+  try:
+    return Image.open(stream, formats=_FORMATS)
+  except Image.UnidentifiedImageError:
+    raise ValueError('it is no picture, or a damaged one') from None
 
 
 def _decoded(
   stream: BinaryIO, side: int | None, decode: bool
 ) -> np.ndarray | None:
-  size = stream.seek(0, os.SEEK_END)
-  stream.seek(0)
-  if size > _MOST_BYTES:
-    raise ValueError(
-      f'it has {size:,} bytes; a picture may have {_MOST_BYTES:,}'
-    )
-  # Pillow's message for other bytes names the stream, not the file.
-  try:
-    image = Image.open(stream, formats=_FORMATS)
-  except Image.UnidentifiedImageError:
-    raise ValueError('it is no picture, or a damaged one') from None
-  with image:
+  with _checked(stream, _MOST_BYTES) as image:
     width, height = image.size
     asked = side if side is not None else min(max(width, 1), _MOST_SIDE)
     if (width, height) != (asked, asked):

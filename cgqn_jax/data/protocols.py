@@ -3,6 +3,7 @@
 config.data.protocol names one of PROTOCOLS:
 
 * 'frames', of videos: some of the first frames are context, any are targets.
+  Videos may be shorter than config.data.num_frames.
 * 'sequence', of videos: the first frames, then all others, in order.
 * 'hidden_side', of dice (section 4.2): one of the four sides of the cube is
   hidden. No context view shows a pixel of it, the targets do. What is on it can
@@ -41,12 +42,14 @@ class Protocol(NamedTuple):
 
   task: what kind of scenes they are; `evaluation.tasks` has how each is judged.
   check: check(config) raises a ValueError for numbers that do not fit.
+  fewest: fewest(config) is the least number of frames that a scene must have.
   for_training: for_training(config, example, rng) -> Views.
   for_tables: for_tables(config, example) -> Views, the same in every run.
   """
 
   task: str
   check: Callable[[ConfigDict], None]
+  fewest: Callable[[ConfigDict], int]
   for_training: Callable[[ConfigDict, Example, np.random.Generator], Views]
   for_tables: Callable[[ConfigDict, Example], Views]
 
@@ -141,19 +144,30 @@ def _check_sides(config: ConfigDict) -> None:
     )
 
 
+def _all(config: ConfigDict) -> int:
+  return config.data.num_frames
+
+
+def _enough(config: ConfigDict) -> int:
+  """Frames for the contexts of training and tables, and targets of these."""
+  data = config.data
+  judged = len(data.test_context) + data.num_targets
+  fewest = max(judged, data.min_context, *(i + 1 for i in data.test_context))
+  return min(fewest, data.num_frames)
+
+
 def _some_frames(
   config: ConfigDict, example: Example, rng: np.random.Generator
 ) -> Views:
   """Context from the first frames, or from any; targets from all."""
-  del example
-  data = config.data
+  data, count = config.data, len(example.views)
   if rng.random() < data.any_context_share:
-    least, window = 0, data.num_frames
+    least, window = 0, count
   else:
-    least, window = data.min_context, data.context_window
+    least, window = data.min_context, min(data.context_window, count)
   size = int(rng.integers(least, min(data.max_context, window) + 1))
   context = rng.permutation(window)[:size]
-  return Views(context, rng.permutation(data.num_frames)[: data.num_targets])
+  return Views(context, rng.permutation(count)[: data.num_targets])
 
 
 def _in_order(
@@ -166,11 +180,8 @@ def _in_order(
 
 def _all_others(config: ConfigDict, example: Example) -> Views:
   """config.data.test_context, and all other frames in order."""
-  del example
   context = np.array(config.data.test_context, int)
-  return Views(
-    context, np.setdiff1d(np.arange(config.data.num_frames), context)
-  )
+  return Views(context, np.setdiff1d(np.arange(len(example.views)), context))
 
 
 def _a_side(
@@ -238,7 +249,9 @@ def _hidden(rng: np.random.Generator, possible: np.ndarray) -> int:
 
 
 PROTOCOLS = {
-  'frames': Protocol('videos', _check_frames, _some_frames, _all_others),
-  'sequence': Protocol('videos', _check_sequence, _in_order, _all_others),
-  'hidden_side': Protocol('dice', _check_sides, _a_side, _the_side),
+  'frames': Protocol(
+    'videos', _check_frames, _enough, _some_frames, _all_others
+  ),
+  'sequence': Protocol('videos', _check_sequence, _all, _in_order, _all_others),
+  'hidden_side': Protocol('dice', _check_sides, _all, _a_side, _the_side),
 }

@@ -87,6 +87,16 @@ def make_absolute(config: ConfigDict) -> None:
       config.data[field] = os.path.abspath(as_path(path))
 
 
+def dataset_name(config: ConfigDict) -> str:
+  """What the scenes are called in results: that of one's own is the folder's.
+
+  Such a folder is read by the config of any dataset.
+  """
+  if config.data.source == 'folder':
+    return pathlib.Path(config.data.path).name
+  return f'{config.dataset}/{config.data.config}'
+
+
 def dataset_config(config: ConfigDict) -> str:
   """The name of the TFDS config: narrative, frame size, tiny or not."""
   size = config.data.frame_size

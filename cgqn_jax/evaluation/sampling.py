@@ -16,7 +16,7 @@ _CHUNK = 10  # samples drawn at once
 class Samples(NamedTuple):
   """What is kept of S samples of B scenes.
 
-  errors: [S, B, T] MSE of each hidden frame to the truth.
+  errors: [S, B, T] MSE of each hidden frame to the truth; NaN of padding.
   distances: [S, B, F, T] the same to each of F hypotheses.
   best: [B, T, H, W, 3] the sample of the least joint error.
   variance: [B] mean over pixels of the variance over samples.
@@ -54,6 +54,7 @@ def draw_samples(
   if hypotheses is None:
     shape = batch.target.frames.shape
     hypotheses = np.zeros((shape[0], 0, *shape[1:]), np.uint8)
+  mask = jnp.asarray(batch.target_mask)
   errors, distances, total, squares = [], [], 0.0, 0.0
   best, least = None, None
   for first in range(0, num_samples, chunk):
@@ -62,11 +63,11 @@ def draw_samples(
     )
     keep = min(chunk, num_samples - first)
     frames, error = frames[:keep], error[:keep]
-    errors.append(error)
+    errors.append(jnp.where(mask, error, jnp.nan))
     distances.append(distance[:keep])
     total += jnp.sum(frames, 0)
     squares += jnp.sum(frames**2, 0)
-    joint = jnp.mean(error, -1)
+    joint = jnp.mean(error, -1, where=mask)
     winner = jnp.argmin(joint, 0)
     scenes = jnp.arange(joint.shape[1])
     candidate, its_error = frames[winner, scenes], joint[winner, scenes]
@@ -79,11 +80,14 @@ def draw_samples(
   mean = total / num_samples
   spread = jnp.maximum(squares / num_samples - mean**2, 0)
   unbiased = num_samples / max(num_samples - 1, 1)
+  pixels = mask[..., None, None, None]
   return Samples(
     errors=np.concatenate(errors),
     distances=np.concatenate(distances),
     best=np.asarray(best),
-    variance=np.asarray(jnp.mean(spread, (1, 2, 3, 4)) * unbiased),
+    variance=np.asarray(
+      jnp.mean(spread, (1, 2, 3, 4), where=pixels) * unbiased
+    ),
   )
 
 
@@ -157,3 +161,14 @@ def draw_all(
     for first in range(0, num_samples, chunk)
   ]
   return np.concatenate(chunks)[:num_samples]
+
+
+def blanked(frames: np.ndarray, mask: np.ndarray) -> np.ndarray:
+  """Floats in [0, 1], NaN where the mask is False: what pictures leave blank.
+
+  Args:
+    frames: [..., T, H, W, 3] uint8, or floats in [0, 1].
+    mask: bools that broadcast to [..., T].
+  """
+  mask = np.asarray(mask)[..., None, None, None]
+  return np.where(mask, np.asarray(to_unit(jnp.asarray(frames))), np.nan)

@@ -16,7 +16,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cgqn_jax.data import protocols
+from cgqn_jax.data import protocols, sources
 from cgqn_jax.data.examples import Source
 from cgqn_jax.evaluation import dice, videos
 from cgqn_jax.models.build import pixel_variance
@@ -48,7 +48,7 @@ def protocol(
   return {
     'task': protocols.for_config(config).task,
     'model': config.model.name,
-    'dataset': f'{config.dataset}/{config.data.config}',
+    'dataset': sources.dataset_name(config),
     'source': config.data.source,
     'split': source.split,
     'step': step,

@@ -12,7 +12,7 @@ import numpy as np
 from cgqn_jax import images
 from cgqn_jax.data import batches
 from cgqn_jax.data.sources import open_source
-from cgqn_jax.evaluation.sampling import draw_all, draw_samples
+from cgqn_jax.evaluation.sampling import blanked, draw_all, draw_samples
 from cgqn_jax.models.build import Model
 from cgqn_jax.types import Params
 
@@ -75,7 +75,7 @@ class Validation:
       drawn = draw_samples(
         self._model, params, jax.random.key(seed), batch, count
       )
-      errors = drawn.errors.mean(-1)
+      errors = np.nanmean(drawn.errors, -1)
       least.append(errors.min(0))
       mean.append(errors.mean(0))
       weights.append(batch.weight)
@@ -91,7 +91,8 @@ class Validation:
       batches.test_batches(self._config, self._source, _PICTURED, _PICTURED)
     )
     one, other = draw_all(self._model, params, jax.random.key(seed), batch, 2)
-    return float(np.sqrt(np.mean(np.square(one - other, dtype=np.float64))))
+    apart = np.square(one - other, dtype=np.float64)[batch.target_mask]
+    return float(np.sqrt(np.mean(apart)))
 
   def picture(self, params: Params, seed: int) -> np.ndarray:
     """Truth, one posterior sample and two prior samples of the same scenes.
@@ -107,11 +108,14 @@ class Validation:
     seen = np.linspace(0, hidden - 1, self._config.data.num_targets).astype(int)
     mask = np.zeros_like(batch.target_mask)
     mask[:, seen] = True
-    few = batch._replace(target_mask=mask)
+    few = batch._replace(target_mask=mask & batch.target_mask)
     every = slice(None, None, max(1, hidden // 8))
-    rows = [images.to_uint8(batch.target.frames)]
-    rows.append(images.to_uint8(self._reconstruct(params, key, few)))
-    rows.extend(images.to_uint8(draw_all(self._model, params, key, batch, 2)))
+    rows = [
+      images.to_uint8(batch.target.frames),
+      images.to_uint8(self._reconstruct(params, key, few)),
+      *images.to_uint8(draw_all(self._model, params, key, batch, 2)),
+    ]
+    rows = [blanked(row, batch.target_mask) for row in rows]
     frames = np.stack(rows, axis=1)[:, :, every]
     labels = ['truth', 'posterior', 'prior 1', 'prior 2'] * len(frames)
     return images.sheet(frames.reshape((-1, *frames.shape[2:])), labels)

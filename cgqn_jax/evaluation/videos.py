@@ -64,9 +64,9 @@ def evaluate(subject: Subject) -> metrics_lib.Scores:
   rows, errors, ids = _score_samples(subject, keys[0])
   sheet = _sheet(subject, keys[0])
   metrics = metrics_lib.average(rows)
-  best = [scene[scene.mean(-1).argmin()] for scene in errors]
-  metrics['mse_by_frame'] = np.mean(best, 0).tolist()
-  metrics['mean_mse_by_frame'] = np.mean(errors, (0, 1)).tolist()
+  best = [scene[np.nanmean(scene, -1).argmin()] for scene in errors]
+  metrics['mse_by_frame'] = _frame_by_frame(best)
+  metrics['mean_mse_by_frame'] = _frame_by_frame(np.mean(errors, 1))
   num_targets = subject.protocol['num_targets']
   found = subject.all_bounds(keys[1], 'bounds', num_targets)
   bounds = {
@@ -81,7 +81,7 @@ def evaluate(subject: Subject) -> metrics_lib.Scores:
   return metrics_lib.Scores(
     metrics,
     sheet,
-    {'example_id': np.array(ids), 'errors': np.array(errors).mean(-1)}
+    {'example_id': np.array(ids), 'errors': np.nanmean(errors, -1)}
     | metrics_lib.columns(rows)
     | bounds,
   )
@@ -129,7 +129,10 @@ def _score_samples(
     for b in np.flatnonzero(batch.weight):
       errors.append(drawn.errors[:, b])
       ids.append(int(batch.example_id[b]))
-      row = _sample_scores(errors[-1], similarity[b], drawn.variance[b])
+      there = np.asarray(batch.target_mask[b])
+      row = _sample_scores(
+        errors[-1][:, there], similarity[b, there], drawn.variance[b]
+      )
       row |= _copies(config, batch, b)
       if futures is not None:
         own, distances = futures[b, : counts[b]], drawn.distances[:, b]
@@ -172,6 +175,15 @@ def _sample_scores(
   }
 
 
+def _frame_by_frame(errors: Sequence[np.ndarray]) -> list[float | None]:
+  """Means over scenes [V, T] -> [T]; None for a frame that none has."""
+  columns = np.transpose(errors)
+  return [
+    None if np.isnan(column).all() else float(np.nanmean(column))
+    for column in columns
+  ]
+
+
 def _copies(config: ConfigDict, batch: Batch, b: int) -> dict[str, float]:
   """MSE of repeating frames seen: the latest, or for each its nearest in time.
 
@@ -182,8 +194,9 @@ def _copies(config: ConfigDict, batch: Batch, b: int) -> dict[str, float]:
     return {}
   order = np.argsort(context)
   seen = np.asarray(batch.context.frames)[b, order] / 255.0
-  truth = np.asarray(batch.target.frames)[b] / 255.0
-  hidden = np.setdiff1d(np.arange(config.data.num_frames), context)
+  there = np.asarray(batch.target_mask[b])
+  truth = np.asarray(batch.target.frames)[b, there] / 255.0
+  hidden = np.setdiff1d(np.arange(config.data.num_frames), context)[there]
   apart = np.abs(hidden[:, None] - context[order])
   copied = {'last': seen[-1:], 'nearest': seen[apart.argmin(-1)]}
   return {
@@ -197,17 +210,16 @@ def _sheet(subject: Subject, key: Array) -> np.ndarray:
   model, params, config, source, protocol = subject
   count = min(_SHOWN, protocol['num_scenes'])
   examples = batches.scenes(source, range(count))
-  every = np.arange(config.data.num_frames)
   context = np.array(config.data.test_context, int)
-  batch = batches.make_batch(source, examples, [Views(context, every)] * count)
+  views = [Views(context, np.arange(len(e.views))) for e in examples]
+  batch = batches.make_batch(source, examples, views)
   samples = sampling.draw_all(model, params, key, batch, 3)
-  shown = np.linspace(0, len(every) - 1, 11).round().astype(int)
+  longest = batch.target_mask.shape[1]
+  shown = np.linspace(0, longest - 1, 11).round().astype(int)
   rows, labels = [], []
   for b in range(count):
-    rows += [
-      images.to_uint8(batch.target.frames[b]),
-      *images.to_uint8(samples)[:, b],
-    ]
+    for frames in (batch.target.frames[b], *samples[:, b]):
+      rows.append(sampling.blanked(frames, batch.target_mask[b]))
     labels += [f'scene {b}: truth', 'sample 1', 'sample 2', 'sample 3']
   return images.sheet(
     np.stack(rows)[:, shown],
@@ -234,16 +246,24 @@ def headline(rows: Sequence[Mapping[str, Any]]) -> Column:
 def columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
   """What a table of models shows of each."""
   best = best_metric(rows)
-  return [
-    Column(f'best of {best.removeprefix("best_of_")}', best, '.2f', 1e3),
-    Column('best of 1', 'best_of_1', '.2f', 1e3),
+  judge = [
     Column('valid (half)', 'validity_half', '.3f')
     if by_half(rows)
     else Column('valid', 'validity', '.3f'),
     Column('modes', 'modes', '.2f'),
+  ]
+  return [
+    Column(f'best of {best.removeprefix("best_of_")}', best, '.2f', 1e3),
+    Column('best of 1', 'best_of_1', '.2f', 1e3),
+    *(judge if _are_judged(rows) else []),
     Column('PSNR, dB', 'best_psnr', '.2f'),
     Column('SSIM', 'best_ssim', '.3f'),
   ]
+
+
+def _are_judged(rows: Iterable[Mapping[str, Any]]) -> bool:
+  """Whether the simulator made the videos of some rows, and judges."""
+  return any(row.get('modes') is not None for row in rows)
 
 
 def by_half(rows: Sequence[Mapping[str, Any]]) -> bool:
@@ -254,8 +274,10 @@ def by_half(rows: Sequence[Mapping[str, Any]]) -> bool:
 def anchors(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
   """Rows below a table of models: for each column a metric, or ''."""
   best = best_metric(rows)
-  return {
-    'copy last frame': ['copy_last_frame'] * 2,
+  copy = {'copy last frame': ['copy_last_frame'] * 2}
+  if not _are_judged(rows):
+    return copy
+  return copy | {
     'pixel-mean of futures': ['pixel_mean'] * 2,
     'oracle': [f'oracle_{best}', 'oracle_best_of_1', '', 'oracle_modes'],
   }
@@ -269,9 +291,9 @@ def report(metrics: dict[str, Any], protocol: dict[str, Any]) -> str:
   p = protocol
   cell = functools.partial(metrics_lib.cell, metrics)
   table = functools.partial(metrics_lib.table, metrics)
-  heads = ('model', 'oracle')
+  heads = ('model',) if p['unjudged'] else ('model', 'oracle')
   errors = [
-    (f'best of {n}', f'best_of_{n}', f'oracle_best_of_{n}')
+    (f'best of {n}', f'best_of_{n}', f'oracle_best_of_{n}')[: 1 + len(heads)]
     for n in metrics_lib.best_of(p['num_samples'])
   ]
   errors.append(('copy nearest frame seen', 'copy_nearest_frame'))
@@ -306,7 +328,9 @@ def report(metrics: dict[str, Any], protocol: dict[str, Any]) -> str:
     '',
     *verdict,
     '',
-    *table('nats per scene', heads, [('KL', 'kl', 'oracle_kl')]),
+    *table(
+      'nats per scene', heads, [('KL', 'kl', 'oracle_kl')[: 1 + len(heads)]]
+    ),
     '',
     f'best sample (of {p["num_samples"]}): PSNR {cell("best_psnr").strip()} dB,'
     f' SSIM {cell("best_ssim").strip()}; all samples: PSNR '
@@ -332,6 +356,7 @@ def _by_frame(metrics: dict[str, Any], p: dict[str, Any]) -> list[str]:
   cells = [
     f'F{i + 1}\xa0{error * 1e3:.2f}'
     for i, error in zip(hidden, errors, strict=True)
+    if error is not None
   ]
   text = f'mean of all samples by frame: {", ".join(cells)}'
   wrapped = textwrap.wrap(text, 78, subsequent_indent='  ')

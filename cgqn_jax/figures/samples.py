@@ -76,7 +76,7 @@ def load(
 
 def _dataset(config: ConfigDict) -> str:
   size = config.data.frame_size
-  return f'{config.dataset}/{config.data.config} at {size}x{size}'
+  return f'{sources.dataset_name(config)} at {size}x{size}'
 
 
 def rooms(

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 import numpy as np
 
 from cgqn_jax import images
+from cgqn_jax.data import sources
 from cgqn_jax.figures import samples as samples_lib
 from cgqn_jax.figures import style
 from cgqn_jax.figures.samples import Loaded, RoomFigure
@@ -257,8 +258,8 @@ def reactions(
 ) -> tuple[Figure, dict[str, Any]]:
   """Figure 4: one model forwards (B, C), backwards (D, E), both ways (F)."""
   ((name, model),) = loaded.items()
-  dataset = model.config.data.config
-  if dataset != 'color_reaction':
+  dataset = sources.dataset_name(model.config)
+  if dataset != 'narratives/color_reaction':
     raise ValueError(
       f'it is of color_reaction, and {model.workdir} of {dataset}; give '
       '--workdirs=cgqn=W, a workdir of narrative=color_reaction'

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from cgqn_jax.config import upgraded
+from cgqn_jax.data.sources import dataset_name
 from cgqn_jax.files import as_path, read_json, write_json
 from cgqn_jax.models.build import Model, build
 from cgqn_jax.training import checkpoints
@@ -52,6 +53,13 @@ _ABSENT = 'absent'
 _LOCK = '.lock'
 _BEAT = 10.0  # seconds between two signs of life in a lock
 WEIGHTS = pathlib.Path(__file__).parents[1] / 'weights'  # shipped, by name
+
+
+def default_stem(config: ConfigDict) -> str:
+  """Where a run goes that is given no folder, without its seed."""
+  own = config.data.source == 'folder'
+  dataset = dataset_name(config) if own else config.dataset
+  return f'runs/{dataset}-{config.model.name}-{config.preset}'
 
 
 def open_workdir(

@@ -485,3 +485,92 @@ def test_arrays_in_another_order(folder, tmp_path):
   scene = open_source(folder, 'train')[2]
   np.testing.assert_array_equal(scene.shown, video[:5])
   np.testing.assert_array_equal(scene.views, views[:5].astype(np.float32))
+
+
+def unequal(folder, tmp_path) -> ConfigDict:
+  """Three more scenes of 3, 4 and 5 frames; the context is frame 0."""
+  folder.data.test_context = (0,)
+  for split in sources.SPLITS:
+    for count in (3, 4, 5):
+      path = tmp_path / split / f'long {count}.npz'
+      np.savez(path, frames=frames_of(3)[count - 3, :count])
+  return folder
+
+
+def test_scenes_of_unequal_lengths_in_training(folder, tmp_path):
+  config = unequal(folder, tmp_path)
+  config.data.num_targets = 5
+  for split in sources.SPLITS:
+    (tmp_path / split / 'long 3.npz').unlink()
+    (tmp_path / split / 'long 4.npz').unlink()
+  with pytest.raises(ValueError, match=r'asks for 5 at least'):
+    np.savez(tmp_path / 'train' / 'short.npz', frames=VIDEO[:4])
+    open_source(config, 'train')
+  (tmp_path / 'train' / 'short.npz').unlink()
+  config.data.num_targets = 2
+  for split in sources.SPLITS:
+    np.savez(tmp_path / split / 'long 3.npz', frames=frames_of(3)[0, :3])
+    np.savez(tmp_path / split / 'long 4.npz', frames=frames_of(3)[1, :4])
+  config.data.any_context_share = 0.5
+  source = open_source(config, 'train')
+  lengths = [len(source[i].views) for i in range(len(source))]
+  assert sorted(lengths) == [3, 4, 5, 5, 5, 5]
+  seen = set()
+  for batch in itertools.islice(training(config), 30):
+    assert batch.target_mask.shape == (4, 2) and batch.target_mask.all()
+    for part, mask in (
+      (batch.context, batch.context_mask),
+      (batch.target, batch.target_mask),
+    ):
+      for b, example_id in enumerate(batch.example_id):
+        # Time passes as fast in all, and nothing beyond the end is shown.
+        index = np.round(part.views[b, mask[b], 0] * 4).astype(int)
+        shown = source[int(example_id)].shown
+        assert (index < lengths[example_id]).all()
+        np.testing.assert_array_equal(part.frames[b][mask[b]], shown[index])
+        seen |= {(lengths[example_id], int(i)) for i in index}
+  assert seen == {(n, i) for n in (3, 4, 5) for i in range(n)}
+
+
+@pytest.mark.parametrize('num_targets', [None, 2, 3])
+def test_scenes_of_unequal_lengths_in_tables(folder, tmp_path, num_targets):
+  config = unequal(folder, tmp_path)
+  source = open_source(config, 'test')
+  (batch,) = batches_lib.test_batches(config, source, 6, 6, num_targets)
+  slots = num_targets or 4
+  assert batch.target_mask.shape == (6, slots)
+  for b in range(6):
+    count = len(source[b].views)
+    assert batch.target_mask[b].sum() == min(count - 1, slots)
+    index = np.round(batch.target.views[b, :, 0] * 4).astype(int)
+    index = index[batch.target_mask[b]]
+    assert (index >= 1).all() and (index < count).all()
+    np.testing.assert_array_equal(
+      batch.target.frames[b][batch.target_mask[b]], source[b].shown[index]
+    )
+
+
+def test_lengths_that_do_not_fit(folder, tmp_path, capsys):
+  folder.data.num_frames = 6
+  for path in (tmp_path / 'train').glob('[ab]/005.png'):
+    path.unlink()
+  np.savez(tmp_path / 'train' / 'c.npz', frames=VIDEO)
+  open_source(folder, 'train')
+  line = capsys.readouterr().err
+  assert line.count('\n') == 1 and 'has 5 frames; what comes after' in line
+  folder.data.num_frames = 5
+  folder.data.update(
+    protocol='sequence', max_context=2, test_context=(0, 1), num_targets=3
+  )
+  np.savez(tmp_path / 'train' / 'c.npz', frames=VIDEO[:4])
+  assert "'sequence' with its numbers" in error_of(folder)
+
+
+def test_frames_that_a_scene_has_not(folder, tmp_path):
+  source = open_source(unequal(folder, tmp_path), 'test')
+  examples = batches_lib.scenes(source, range(6))
+  views = batches_lib.Views(np.array([0]), np.array([4]))
+  with pytest.raises(ValueError, match='has no frame 4; it has 0 to 2'):
+    batches_lib.make_batch(source, examples, [views] * 6)
+  with pytest.raises(ValueError, match='name some that are equally long'):
+    batches_lib.whole_scenes(source, range(6))

@@ -7,7 +7,7 @@ import pytest
 from cgqn_jax.data.examples import Example
 from cgqn_jax.data.protocols import PROTOCOLS
 
-_, _, for_training, for_tables = PROTOCOLS['hidden_side']
+*_, for_training, for_tables = PROTOCOLS['hidden_side']
 
 
 def config(size=64):

@@ -205,3 +205,40 @@ def test_why_the_simulator_does_not_judge(make_config):
   assert videos.unjudged(config) is None
   config.data.source = 'folder'
   assert 'did not make' in videos.unjudged(config)
+
+
+def test_videos_of_unequal_lengths(make_config, grey, tmp_path):
+  """What a shorter one lacks is in no score, whatever its batch."""
+  config = make_config()
+  rng = np.random.default_rng(0)
+  lengths = (21, 8, 11, 8, 15)
+  (tmp_path / 'test').mkdir()
+  scenes = []
+  for n, count in enumerate(lengths):
+    scenes.append(rng.integers(0, 256, (count, 16, 16, 3), dtype=np.uint8))
+    np.savez(tmp_path / 'test' / f'{n}.npz', frames=scenes[n])
+  config.data.update(
+    source='folder', path=str(tmp_path), test_context=(1, 0), num_targets=3,
+    min_context=1,
+  )  # fmt: skip
+  metrics, sheet, rows = evaluate(config, grey, 2)
+  hidden = [scene[2:] / 255 for scene in scenes]
+  errors = [np.mean((x - 128 / 255) ** 2, (1, 2, 3)) for x in hidden]
+  expected = np.mean([error.mean() for error in errors])
+  assert metrics['best_of_3'] == pytest.approx(expected, rel=1e-5)
+  assert metrics['diversity'] == pytest.approx(0, abs=1e-6)
+  np.testing.assert_allclose(
+    rows['errors'][:, 0], [error.mean() for error in errors], rtol=1e-5
+  )
+  by_frame = [
+    np.mean([error[t] for error in errors if t < len(error)]) for t in range(19)
+  ]
+  np.testing.assert_allclose(metrics['mse_by_frame'], by_frame, rtol=1e-5)
+  copied = [
+    np.mean((x - scene[1] / 255) ** 2)
+    for x, scene in zip(hidden, scenes, strict=True)
+  ]
+  assert metrics['copy_last_frame'] == pytest.approx(np.mean(copied))
+  # Blank cells behind the end of scene 1, the second of the sheet.
+  blank = (sheet == 238).all(-1)
+  assert 0.02 < blank.mean() < 0.5

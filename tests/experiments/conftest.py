@@ -49,6 +49,7 @@ _FORKS = """
 import json, os, runpy, sys, traceback
 from ml_collections import config_flags
 import cgqn_jax.training.loop, cgqn_jax.evaluation.videos
+import cgqn_jax.data.importing
 from configs import narratives
 
 for number, argv in enumerate(json.load(sys.stdin)):

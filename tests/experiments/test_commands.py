@@ -16,7 +16,7 @@ EXPERIMENT = '--config=configs/comparison.py:preset=smoke'
 OF_TRAIN = [
   (['--config.log_every=-1'], 'log_every is -1; it must be a whole number'),
   (['--config.batch-size=4'], 'no field batch-size; the nearest is batch_size'),
-  (['--config.learning_rate=1e-3'], '--config.learning_rate.values=1e-3'),
+  (['--config.learning_rate=fast'], "'fast'; it must be a number, for one"),
   (['--config.seed=2147483648'], 'seed is 2147483648; it must be'),
   (['--config.ema_decay=1.5'], 'ema_decay is 1.5; it must be a number'),
 ]

@@ -285,3 +285,13 @@ def test_what_no_lock_can_be_read_from_does_not_block(tmp_path):
     (tmp_path / '.lock').write_text(text)
     with locked(tmp_path):
       pass
+
+
+def test_each_dataset_of_one_s_own_has_a_folder():
+  config = narratives.get_config('preset=smoke')
+  assert workdir_lib.default_stem(config) == 'runs/narratives-cgqn-smoke'
+  config.data.source = 'folder'
+  stems = set()
+  for config.data.path in ('mine/walk', 'mine/run'):
+    stems.add(workdir_lib.default_stem(config))
+  assert stems == {'runs/walk-cgqn-smoke', 'runs/run-cgqn-smoke'}
