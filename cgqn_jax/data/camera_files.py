@@ -6,6 +6,7 @@ are not trusted: sizes are looked at first, numbers and paths one by one.
 
 from collections.abc import Iterator, Mapping
 import math
+import os
 import pathlib
 from typing import Any, NamedTuple
 
@@ -19,10 +20,7 @@ _MOST_BYTES = 2**30  # of a file; COLMAP's lists the points of every picture
 _MOST = 100_000  # pictures
 _OFF = 0.01  # by which what is called a rotation may be none
 # Where COLMAP's text lies in a project, and its pictures.
-_MODELS = (
-  '', 'sparse', 'sparse/*', 'colmap', 'colmap/sparse', 'colmap/sparse/*',
-  'text', 'colmap_text',
-)  # fmt: skip
+_MODELS = ('', 'sparse', 'sparse/*', 'text', 'colmap_text')
 _IMAGES = ('images', '')
 # COLMAP's models of lenses: how many parameters they have, of which the first
 # is fx, and the second fy where there is one.
@@ -240,17 +238,17 @@ def _lines(path: pathlib.Path) -> Iterator[tuple[int, str]]:
 def _inside(
   path: pathlib.Path, folder: pathlib.Path, where: str
 ) -> pathlib.Path:
-  """The path without dots; ValueError where it leads out of the folder."""
-  try:
-    real, root = path.resolve(), folder.resolve()
-  except (OSError, ValueError, RuntimeError) as error:
-    raise ValueError(f'{where}: {str(path)[:80]!r} is no path') from error
-  if not real.is_relative_to(root):
+  """The path without dots; ValueError where it leads out of the folder.
+
+  Links are the user's own, and may lead anywhere.
+  """
+  path = pathlib.Path(os.path.normpath(path))
+  if not path.is_relative_to(os.path.normpath(folder)):
     raise ValueError(
-      f'{where}: {path} lies outside of {folder}; put the pictures there, and '
-      'name them from there'
+      f'{where}: {path} lies outside of {folder}; put the pictures there, or a '
+      'link to them, and name them from there'
     )
-  return folder / real.relative_to(root)
+  return path
 
 
 def _numbers(value: Any, shape: tuple[int, ...], message: str) -> np.ndarray:

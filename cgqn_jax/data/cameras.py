@@ -65,7 +65,7 @@ def read(folder: pathlib.Path, up: str | None = None) -> Photographs:
 
   NeRF's cameras are in transforms.json, or in transforms_train.json and the
   like, which are read together; COLMAP's are in cameras.txt and images.txt of
-  the folder or of its sparse/0, colmap/sparse/0, text or colmap_text.
+  the folder or of its sparse/0, text or colmap_text.
 
   Args:
     folder: of one room.

@@ -275,6 +275,16 @@ def test_mistakes_in_colmap_s_text(tmp_path, name, old, new, message):
   assert '\n' not in str(error.value)
 
 
+def test_links_are_followed(tmp_path):
+  """Large pictures often lie elsewhere."""
+  folder = posed_files.write_colmap(tmp_path / 'a', *ring())
+  (folder / 'images').rename(tmp_path / 'large')
+  (folder / 'images').symlink_to(tmp_path / 'large')
+  assert len(cameras_lib.read(folder).paths) == 6
+  # A folder of rooms is none.
+  assert cameras_lib.is_posed(folder) and not cameras_lib.is_posed(tmp_path)
+
+
 def test_a_binary_model_has_its_remedy(tmp_path):
   model = tmp_path / 'sparse' / '0'
   model.mkdir(parents=True)
