@@ -9,7 +9,7 @@ from PIL import Image
 
 from cgqn_jax.simulators import dice
 
-SIZE = 32
+SIZE = 16
 FOCAL = SIZE / 2 / math.tan(math.radians(dice.FIELD_OF_VIEW / 2))
 # From the simulator's axes to those of a file: p -> scale turn p + shift.
 IDENTITY = (1.0, np.eye(3), np.zeros(3))

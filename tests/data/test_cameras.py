@@ -45,7 +45,7 @@ def written(kind: str, folder: pathlib.Path, taken: tuple, world: tuple):
 def test_the_files_mean_what_nerf_and_colmap_mean(taken):
   """Their own ways from pixel to ray, and from point to pixel."""
   camera = taken[0][4]
-  i, j = 5.0, 20.0  # a pixel's column and row
+  i, j = 5.0, 12.0  # a pixel's column and row
   right, down = 2 * i / SIZE - 1, 2 * j / SIZE - 1
   place, expected = tracing.rays(camera, np.array(right), np.array(down))
   expected = np.array(expected) / np.linalg.norm(expected)
@@ -216,7 +216,7 @@ def test_names_without_suffix_and_several_files(tmp_path):
       'shorter side sees 54.0 degrees in .* and 68.8 degrees in photo 4.png;',
     ),
     (
-      lambda v: set_frame(v, fl_x=30, fl_y=60, w=32, h=32),
+      lambda v: set_frame(v, fl_x=30, fl_y=60, w=16, h=16),
       'frame 3: the focal lengths are 30 and 60; pixels must be square',
     ),
     (lambda v: set_frame(v, fl_x=-1), 'frame 3: fl_x is -1; it must be above'),
@@ -255,8 +255,8 @@ def test_what_is_little_is_noted(tmp_path):
     ('images', '\n2 ', '\n2 nan ', 'line 4: QW to TZ must be finite'),
     ('images', 'photo 6.png', '/etc/passwd', 'passwd lies outside of'),
     ('cameras', 'SIMPLE_RADIAL', 'PERSPECTIVE', "there is no lens 'PERSPECT"),
-    ('cameras', ' 32 32', ' 32', 'must have WIDTH, HEIGHT and 4 finite'),
-    ('cameras', ' 32 32', ' 32 -32', 'focal lengths must be above 0'),
+    ('cameras', ' 16 16', ' 16', 'must have WIDTH, HEIGHT and 4 finite'),
+    ('cameras', ' 16 16', ' 16 -16', 'focal lengths must be above 0'),
     ('cameras', None, '', 'cameras.txt is not there'),
   ],
 )

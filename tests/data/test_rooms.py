@@ -5,7 +5,9 @@ import collections
 import numpy as np
 import pytest
 
-from cgqn_jax.data import rooms
+from cgqn_jax.data import importing, rooms
+from cgqn_jax.data.videos import Shape
+from tests.data import posed_files
 
 
 def by_split(parts: list[rooms.Part], room: str) -> dict[str, list]:
@@ -63,3 +65,34 @@ def test_the_same_rooms_are_divided_alike():
 def test_too_few():
   with pytest.raises(ValueError, match='a has 9 photographs; .* must have 10'):
     rooms.divided({'b': 40, 'a': 9})
+
+
+@pytest.mark.parametrize('count', [9, 10])
+def test_from_ten_rooms_on_whole_rooms_are_held_out(tmp_path, count):
+  """Their pictures come in an order of no meaning, each with its pose."""
+  for n in range(count):
+    folder = tmp_path / 'rooms' / f'r{n}'
+    frames = np.full((12, 8, 8, 3), 20 * np.arange(12)[:, None, None, None])
+    names = posed_files.write_pictures(folder, frames.astype(np.uint8))
+    rows = [f'{name},{i},{n},0,0,0' for i, name in enumerate(names)]
+    text = '\n'.join(['image,x,y,z,yaw,pitch', *rows])
+    (folder / 'poses.csv').write_text(text)
+  found = importing.write(
+    tmp_path / 'rooms', tmp_path / 'out', Shape(8), 32, min_frames=4
+  )
+  sizes, kind = found.dataset.scenes, found.dataset.split_by
+  if count < rooms.FEW:
+    assert sizes == {'train': 72, 'validation': 36, 'test': 36}
+    assert kind == 'photographs'
+    return
+  assert sum(sizes.values()) == 10 and min(sizes.values()) > 0
+  assert kind == 'hash'
+  orders = set()
+  for scene in found.scenes:
+    with np.load(scene.file) as arrays:
+      order = arrays['views'][:, 0]
+      np.testing.assert_array_equal(arrays['frames'][:, 0, 0, 0], 20 * order)
+      assert len(set(arrays['views'][:, 1])) == 1
+    assert sorted(order) == list(range(12))
+    orders.add(tuple(order))
+  assert len(orders) == 10

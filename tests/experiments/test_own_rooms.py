@@ -1,6 +1,7 @@
 """From forty posed photographs to pictures, by docs/own_rooms.md."""
 
 import json
+import pathlib
 import re
 import shlex
 
@@ -12,18 +13,13 @@ from cgqn_jax.data import batches, examples, ring, rooms
 from cgqn_jax.data.sources import open_source
 from cgqn_jax.training.workdir import read_workdir
 from tests.data import posed_files
-from tests.experiments.conftest import ROOT, TINY
 
-_SMALLER = [
-  flag
-  for flag in TINY[1:]
-  if not flag.startswith(('--config.data.', '--config.num_steps'))
-]
+PAGE = pathlib.Path(__file__).parents[2] / 'docs' / 'own_rooms.md'
 
 
-def printed(tmp_path) -> list[list[str]]:
+def printed(tmp_path: pathlib.Path, tiny: tuple) -> list[list[str]]:
   """The three commands of the page, in a folder of their own, and smaller."""
-  text = (ROOT / 'docs' / 'own_rooms.md').read_text()
+  text = PAGE.read_text('utf-8')
   block = re.search(r'```\n(.*?)```', text, re.S)[1].replace('\\\n', ' ')
   lines = block.replace('python experiments/', '').splitlines()
   for name in ('my_room', 'data/my_room', 'runs/my_room', 'turn.gif'):
@@ -33,14 +29,16 @@ def printed(tmp_path) -> list[list[str]]:
   commands = [shlex.split(line) for line in lines]
   assert [c[0] for c in commands] == ['import_data.py', 'train.py', 'sample.py']
   smoke = [x.replace('own.py:', 'own.py:preset=smoke,') for x in commands[1]]
-  commands[1] = [*smoke, '--config.num_steps=4', *_SMALLER]
+  smaller = [flag for flag in tiny[1:] if not flag.startswith('--config.data.')]
+  commands[0].append(f'--size={posed_files.SIZE}')
+  commands[1] = [*smoke, *smaller, '--config.num_steps=4']
   return commands
 
 
-def test_three_commands(tmp_path, programs):
+def test_three_commands(tmp_path, programs, tiny):
   cameras, frames = posed_files.photographs(count=40)
   posed_files.write_nerf(tmp_path / 'my_room', cameras, frames)
-  commands = printed(tmp_path)
+  commands = printed(tmp_path, tiny)
   arrays = f'--out={tmp_path / "turn.npz"}'
   again = [*commands[2][:-1], '--scenes=0,1', '--num_samples=2', arrays]
   around = [*commands[2][:-1], '--queries=1', arrays]
@@ -56,7 +54,7 @@ def test_three_commands(tmp_path, programs):
 
   with Image.open(tmp_path / 'turn.gif') as film:
     film.load()  # Pillow joins frames that are equal, as they nearly are here
-    assert film.width > 4 * 32
+    assert film.width > 4 * posed_files.SIZE
 
   # Each frame is one of the photographs, and has its camera, as the
   # simulator has it, moved and scaled.
@@ -86,8 +84,8 @@ def test_three_commands(tmp_path, programs):
     assert set(used[split][:, list(seen)].ravel()) <= {*used['train'].flat}
 
   turn = np.load(tmp_path / 'turn.npz')
-  assert turn['samples'].shape == (2, 2, 48, 32, 32, 3)
-  assert 'truth' not in turn and turn['frames'].shape == (4, 48, 32, 32, 3)
+  assert turn['samples'].shape == (2, 2, 48, 16, 16, 3)
+  assert 'truth' not in turn and turn['frames'].shape == (4, 48, 16, 16, 3)
   views = scaled[np.unique(used['train'])].astype(np.float32)
   expected = ring.around(ring.fit(views), 48)
   np.testing.assert_allclose(turn['views'][1], expected, atol=0.1)
@@ -97,6 +95,23 @@ def test_three_commands(tmp_path, programs):
 @pytest.fixture(scope='module')
 def taken() -> tuple[np.ndarray, np.ndarray]:
   return posed_files.photographs(count=10)
+
+
+def test_the_page_s_picture_is_drawn_by_its_command(tmp_path, programs):
+  (command,) = re.findall(
+    r'figures.py\s+(--only=axes --out=docs)', PAGE.read_text()
+  )
+  flags = command.replace('docs', str(tmp_path / 'x')).split()
+  (ran,) = programs([['figures.py', *flags]])
+  assert ran.code == 0, ran.err
+  with (
+    Image.open(tmp_path / 'x' / 'axes.png') as drawn,
+    Image.open(PAGE.with_name('axes.png')) as kept,
+  ):
+    assert drawn.size == kept.size
+    apart = np.abs(np.asarray(drawn, float) - np.asarray(kept, float))
+  # Other versions of matplotlib may draw letters otherwise.
+  assert apart.mean() < 3
 
 
 def test_rooms_of_all_kinds_and_mistakes(tmp_path, programs, taken):
@@ -124,11 +139,11 @@ def test_rooms_of_all_kinds_and_mistakes(tmp_path, programs, taken):
   out = [f'--out={tmp_path / n}' for n in 'abcdef']
   done = programs(
     [
-      ['import_data.py', several, out[0]],
-      ['import_data.py', own, out[1]],
-      ['import_data.py', few, out[2]],
-      ['import_data.py', own, out[3], '--up=y'],
-      ['import_data.py', own, out[4], '--up=w'],
+      ['import_data.py', several, '--size=16', out[0]],
+      ['import_data.py', own, '--size=16', out[1]],
+      ['import_data.py', few, '--size=16', out[2]],
+      ['import_data.py', own, '--size=16', out[3], '--up=y'],
+      ['import_data.py', own, '--size=16', out[4], '--up=w'],
     ]
   )
   for ran, number in zip(done[:2], (3, 1), strict=True):
