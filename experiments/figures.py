@@ -11,7 +11,7 @@ consistency (the table of KLs). Of videos: 3 (continuations), 4 (Color Reaction
 forwards, backwards, both ways), 5 (errors over training). 3, 4 and 7 also take
 single workdirs. jump (time and FLOPs to reach a frame) is of what
 experiments/jump.py measured. Each figure is a PNG and a JSON of the numbers in
-it.
+it. --only=axes draws the axes of rooms, of no run.
 """
 
 from collections.abc import Callable
@@ -25,6 +25,7 @@ from cgqn_jax import cli, files
 from cgqn_jax.benchmark import jump
 from cgqn_jax.comparison import dice_tables, results, runs, tables
 from cgqn_jax.data import protocols, sources
+from cgqn_jax.figures import axes as axes_lib
 from cgqn_jax.figures import curves as curves_lib
 from cgqn_jax.figures import jump as jump_lib
 from cgqn_jax.figures import samples, style
@@ -40,7 +41,8 @@ _OUT = cli.path_flag('out', None, 'Folder of the figures.')
 _ONLY = flags.DEFINE_list(
   'only',
   None,
-  'Of 3, 4, 5, 6, 7, consistency, jump; by default all that apply.',
+  'Of 3, 4, 5, 6, 7, consistency, jump, axes (of rooms; needs no run); by '
+  'default all that apply.',
 )
 _VARIANCE = flags.DEFINE_float(
   'variance', None, 'Pixel-variance of the runs in figure 7; default: least.'
@@ -185,6 +187,13 @@ def jumps() -> None:
   write('jump', *jump_lib.draw(rows), jump_lib.tables(rows))
 
 
+def axes() -> None:
+  """The axes of rooms, of no run at all: the picture in docs/."""
+  path = _OUT.value / 'axes.png'
+  style.save(axes_lib.draw(), path)
+  print(f'wrote {path}')
+
+
 class Entry(NamedTuple):
   """A figure: how it is drawn, and of which task; None where of any."""
 
@@ -202,6 +211,7 @@ FIGURES = {
   '6': Entry(figure_6, 'dice', needs_runs=True),
   'consistency': Entry(consistency, 'dice', needs_runs=True),
   'jump': Entry(jumps, None),
+  'axes': Entry(axes, None),
 }
 
 
@@ -241,7 +251,8 @@ def draw(name: str) -> None:
 
 def run() -> None:
   """Draws what was asked for; says what is missing and goes on."""
-  if not (_RUNS.value or _WORKDIRS.value or _JUMP.value):
+  given = _RUNS.value or _WORKDIRS.value or _JUMP.value
+  if not given and _ONLY.value != ['axes']:
     raise ValueError(
       'give --runs, the folder of an experiment, or --workdirs=cgqn=W'
     )

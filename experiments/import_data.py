@@ -3,11 +3,13 @@ r"""Makes a dataset of your own videos, or posed pictures, and says what it is.
   python experiments/import_data.py PATH --out=data/mine
 
 PATH holds the videos, at any depth: folders of pictures, GIF, WebP, APNG, MP4
-and its like (with imageio-ffmpeg), NPY or NPZ. Everything in it is read and
-checked. Written are data/mine/{train,validation,test}/*.npz, dataset.json and
+and its like (with imageio-ffmpeg), NPY or NPZ; or rooms, pictures that have the
+cameras of NeRF, COLMAP or a poses.csv. Everything in it is read and checked.
+Written are data/mine/{train,validation,test}/*.npz, dataset.json and
 contact.png, what a model will see; PATH stays as it is. Folders train,
 validation and test in PATH are kept as such; without them the SHA-256 of each
-name divides the videos. docs/own_data.md shows all of it.
+name divides the videos. docs/own_data.md shows all of it, docs/own_rooms.md
+what is of rooms.
 """
 
 from collections.abc import Sequence
@@ -20,7 +22,7 @@ import numpy as np
 import tqdm
 
 from cgqn_jax import cli, files, images
-from cgqn_jax.data import importing, videos
+from cgqn_jax.data import cameras, importing, videos
 from cgqn_jax.data.importing import Imported, Scene
 from cgqn_jax.data.sources import open_source
 from cgqn_jax.training import loop
@@ -54,6 +56,12 @@ _NUM_FRAMES = flags.DEFINE_integer(
 _MIN_FRAMES = flags.DEFINE_integer(
   'min_frames', 4, 'Scenes of fewer frames are left out.', lower_bound=2
 )
+_UP = flags.DEFINE_enum(
+  'up',
+  None,
+  list(cameras.UP),
+  'The axis that points up in the files of NeRF or COLMAP; found by default.',
+)
 
 CONTACT = 'contact.png'
 _CONFIG = pathlib.Path(__file__).parents[1] / 'configs' / 'own.py'
@@ -78,7 +86,7 @@ def run() -> None:
   if _SIZE.value % 8:
     raise ValueError(f'--size is {_SIZE.value}; it must be a multiple of 8')
   files.try_folder(out)
-  shape = videos.Shape(_SIZE.value, _FIT.value, _EVERY.value)
+  shape = videos.Shape(_SIZE.value, _FIT.value, _EVERY.value, _UP.value)
   found = importing.write(
     source,
     out,
@@ -142,16 +150,18 @@ def told(
     'pad': 'between black bars',
     'stretch': 'distorted where they are not square',
   }[dataset.fit]
-  kind = 'rooms' if rooms else 'videos'
+  count = len({scene.source for scene in found.scenes})
+  kind = ('room' if rooms else 'video') + ('s' if count > 1 else '')
   counts = ', '.join(f'{n} {split}' for split, n in dataset.scenes.items())
   by = {
     'folders': 'by their folders',
     'hash': 'by the SHA-256 of their names',
     'both': 'by their folders, and by the SHA-256 of their names in train',
+    'photographs': 'which end with photographs that train has not',
   }[dataset.split_by]
   frames = sum(scene.count for scene in found.scenes)
   lines = [
-    f'{len({s.source for s in found.scenes})} {kind} in {source}: '
+    f'{count} {kind} in {source}: '
     f'{len(found.scenes)} scenes of {_span(dataset.shortest, data.num_frames)} '
     f'frames, {frames:,} in all',
     f'  {counts}, {by}',
@@ -180,7 +190,12 @@ def told(
     f'  {config.num_steps:,} updates of {config.batch_size} scenes: roughly '
     f'{minutes:,.0f} minutes of one CPU core',
   ]
-  if dataset.scenes['train'] < _FEW:
+  if dataset.split_by == 'photographs':
+    lines.append(
+      '  it will know what it was shown, and nothing of other rooms: see '
+      'docs/own_rooms.md'
+    )
+  elif dataset.scenes['train'] < _FEW:
     lines.append(
       f'  {dataset.scenes["train"]} training scenes are few: it will know them '
       'by heart, and say little of others; begin from shipped weights'

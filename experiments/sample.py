@@ -12,6 +12,11 @@ samples in rows, queries in columns), .gif shows the samples side by side,
   python experiments/sample.py --workdir=W --scene=12 --turntable=48 \
       --out=turn.gif
 
+Around a sampled room in 48 views. Of dice the truth is beside it, and the
+context, unless --context names views, is that of the tables: it shows every
+side of the cube but one. Around other rooms with cameras it goes on a ring
+like those cameras: at their usual distance, height and pitch.
+
   python experiments/sample.py --workdir=color_reaction --frames=PATH \
       --context=0,5 --out=S.gif
 
@@ -19,9 +24,6 @@ From pictures of your own: PATH is a folder of them, a GIF, an array, or what
 else import_data.py reads. --context names the frame that each picture is, by
 default 0, 1, 2, ...; or it picks some of the pictures, and the others are
 shown as the truth.
-
-Around a sampled room (dice) in 48 views. The context, unless --context names
-views, is that of the tables: it shows every side of the cube but one.
 """
 
 import pathlib
@@ -33,7 +35,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from cgqn_jax import cli, fields, images
-from cgqn_jax.data import batches, folders, protocols, sources, videos
+from cgqn_jax.data import batches, folders, protocols, ring, sources, videos
 from cgqn_jax.data.protocols import Views
 from cgqn_jax.evaluation.sampling import blanked, draw_all
 from cgqn_jax.models.sequential import Sequential, check_sequential
@@ -66,7 +68,7 @@ _QUERIES = flags.DEFINE_string(
 _TURNTABLE = flags.DEFINE_integer(
   'turntable',
   None,
-  'Draw this many views all around the room (dice) instead of --queries.',
+  'Draw this many views all around the room instead of --queries.',
   lower_bound=1,
 )
 _NUM_SAMPLES = flags.DEFINE_integer(
@@ -87,6 +89,8 @@ _FPS = flags.DEFINE_float(
   'fps', None, 'Frames a second of a GIF; 4, of a turntable 12.'
 )
 _OUT = cli.path_flag('out', 'samples.gif', 'Picture to write.')
+_CAMERA = 7  # numbers of a view
+_RING_SCENES = 100  # of training, whose cameras say what a ring is
 
 
 def read_batch(
@@ -199,26 +203,53 @@ def warn_outside_training(config: ConfigDict, context: list[int]) -> None:
     )
 
 
-def turntable(config: ConfigDict, scenes: list[int]) -> Scene:
-  """Views all around these rooms, drawn by the simulator."""
+def turntable(config: ConfigDict, scenes: list[int]) -> tuple[Scene, bool]:
+  """Views all around these rooms, and whether their frames are the truth.
+
+  That the simulator draws of dice; other rooms have black frames, and cameras
+  on a ring like those of the training scenes.
+  """
   if _QUERIES.value is not None:
     raise ValueError('give --queries or --turntable, not both')
-  if config.dataset != 'dice' or config.data.source not in (
-    'tfds',
-    'simulator',
-  ):
-    raise ValueError(
-      f'--turntable needs rooms that the simulator can draw, those of dice; '
-      f'this is {config.dataset}, source {config.data.source!r}'
-    )
+  source, count = config.data.source, _TURNTABLE.value
+  if config.dataset != 'dice' or source not in ('tfds', 'simulator'):
+    cameras = around(config, count)
+    size = config.data.frame_size
+    black = np.zeros((len(scenes), count, size, size, 3), np.uint8)
+    return Scene(black, np.repeat(cameras[None], len(scenes), axis=0)), False
   # Refuses rooms that no style describes.
   stream = sources.DiceStream(config, _SPLIT.value)
-  cameras = dice.turntable(_TURNTABLE.value)
+  cameras = dice.turntable(count)
   style = dice.STYLES[config.data.config]
   rooms = dice.sample_batch(_SPLIT.value, scenes, style=style)
   views = np.repeat(cameras[None], len(scenes), axis=0)
   fixed = {k: v for k, v in rooms._asdict().items() if k != 'cameras'}
-  return Scene(np.asarray(stream.to_frames(views, fixed)), views)
+  return Scene(np.asarray(stream.to_frames(views, fixed)), views), True
+
+
+def around(config: ConfigDict, count: int) -> np.ndarray:
+  """Cameras on the ring of the first training scenes: [count, 7]."""
+  if config.data.view_size != _CAMERA:
+    raise ValueError(
+      '--turntable needs rooms with cameras, data.view_size 7; this is '
+      f'{config.dataset} with data.view_size {config.data.view_size}'
+    )
+  source = sources.open_source(config, 'train')
+  views = [source[n].views for n in range(min(len(source), _RING_SCENES))]
+  try:
+    found = ring.fit(np.concatenate(views))
+  except ValueError as error:
+    raise ValueError(
+      f'--turntable: {error}, so there is no ring to go around; give --queries'
+    ) from error
+  start, end = ring.gap(found)
+  if end - start > ring.WIDEST:
+    print(
+      f'note: no camera of training stands from {start:.0f} to {end % 360:.0f} '
+      'degrees; what is drawn there is a guess',
+      file=sys.stderr,
+    )
+  return ring.around(found, count)
 
 
 def draw() -> None:
@@ -250,8 +281,9 @@ def draw() -> None:
   warn_outside_training(config, seen[0])
   columns = [f'F{frame + 1}' for frame in queries]
   marked = np.array([np.isin(queries, context) for context in seen])
+  known = True  # whether there is a truth to show
   if count := _TURNTABLE.value:
-    target = turntable(config, scenes)
+    target, known = turntable(config, scenes)
     every = np.ones(target.views.shape[:2], bool)
     batch = batch._replace(target=target, target_mask=every)
     queries = []
@@ -268,14 +300,14 @@ def draw() -> None:
     model, params, jax.random.key(_SEED.value), batch, _NUM_SAMPLES.value
   )
   # Truth first, then its samples, scene by scene.
-  truth = shown(batch.target.frames, batch.target_mask)
   # The model draws what nobody knows; of videos it draws none beyond their end.
-  drawn = shown(samples, True if own else batch.target_mask)
-  rows = np.concatenate([truth[None], drawn])
+  rows = shown(samples, True if own else batch.target_mask)
+  names = [f'sample {i + 1}' for i in range(_NUM_SAMPLES.value)]
+  if known:
+    truth = shown(batch.target.frames, batch.target_mask)
+    rows = np.concatenate([truth[None], rows])
+    names.insert(0, 'given' if own else 'truth')
   rows = np.swapaxes(rows, 0, 1).reshape((-1, *rows.shape[2:]))
-  names = ['given' if own else 'truth'] + [
-    f'sample {i + 1}' for i in range(_NUM_SAMPLES.value)
-  ]
   labels = [
     name if len(scenes) == 1 else f'{scene}: {name}'
     for scene in scenes
@@ -289,6 +321,8 @@ def draw() -> None:
     'context': np.array(seen),
     'scenes': np.array(scenes),
   }
+  if not known:
+    del arrays['truth']
   if not np.all(batch.target_mask):
     arrays['known'] = np.asarray(batch.target_mask)  # of the truth
   images.save(

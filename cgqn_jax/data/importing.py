@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cgqn_jax import files
-from cgqn_jax.data import videos
+from cgqn_jax.data import cameras, rooms, videos
 from cgqn_jax.data.folders import in_order
 from cgqn_jax.data.videos import Shape, Video
 
@@ -36,7 +36,7 @@ class Dataset(NamedTuple):
   scenes: how many each split has.
   fit: of `videos.Shape`;  every: likewise.
   split_by: what divided the scenes: their 'folders', the 'hash' of their
-    names, or 'both'.
+    names, or 'both'; or 'photographs' were held out of each of few rooms.
   """
 
   name: str
@@ -107,7 +107,9 @@ def write(
   """Reads all videos below a folder and writes them into a new one.
 
   Videos of more than `num_frames` are cut into parts of equal length, all in
-  the same split. Scenes with views of their own are not cut.
+  the same split. Scenes with views of their own are not cut; the pictures of a
+  room are put in a random order, and those of few rooms are divided
+  (`rooms.divided`).
 
   Args:
     source: a folder of videos, or of train, validation and test.
@@ -126,17 +128,18 @@ def write(
   shutil.rmtree(new, ignore_errors=True)  # of an import that was killed
   scenes, short, widths = [], [], {}
   try:
-    for split, name, path in progress(todo):
-      for video in _parts(path, shape, num_frames):
-        count = len(video.frames)
-        if count < min_frames:
-          short.append(f'{path}{video.part} ({count})')
-          continue
-        file = pathlib.Path(split) / f'{name}{video.part}.npz'
-        _save(new / file, video)
-        widths[path] = 0 if video.views is None else video.views.shape[1]
-        scenes.append(Scene(out / file, split, path, count, video.original))
-    if len(groups) < len(SPLITS):
+    few = _are_few_rooms(source, todo)
+    read = _few_rooms if few else _parts
+    for split, name, path, video in read(progress(todo), shape, num_frames):
+      count = len(video.frames)
+      if count < min_frames:
+        short.append(f'{path}{video.part} ({count})')
+        continue
+      file = pathlib.Path(split) / f'{name}{video.part}.npz'
+      _save(new / file, video)
+      widths[path] = 0 if video.views is None else video.views.shape[1]
+      scenes.append(Scene(out / file, split, path, count, video.original))
+    if not few and len(groups) < len(SPLITS):
       scenes = _divided(scenes, groups, new, out)
     counts = {split: sum(s.split == split for s in scenes) for split in SPLITS}
     _check(counts, source, short, min_frames)
@@ -149,7 +152,7 @@ def write(
       scenes=counts,
       fit=shape.fit,
       every=shape.every,
-      split_by=_split_by(source),
+      split_by='photographs' if few else _split_by(source),
     )
     files.write_json(new / DATASET, dataset._asdict())
     os.replace(new, out)
@@ -173,6 +176,8 @@ def find(
   """
   if not folder.is_dir():
     return ([folder], []) if videos.is_scene(folder) else ([], [folder])
+  if cameras.is_posed(folder):  # all in it is of one room
+    return [folder], []
   children = sorted(folder.iterdir(), key=in_order)
   children = [path for path in children if not files.is_left_behind(path)]
   if not videos.is_scene(folder):
@@ -218,7 +223,9 @@ def _luck(name: str) -> float:
 def _own_splits(source: pathlib.Path) -> dict[str, pathlib.Path]:
   """The folders of splits that the user made."""
   found = {}
-  for path in source.iterdir() if source.is_dir() else ():
+  if not source.is_dir() or cameras.is_posed(source):  # its pictures lie so
+    return found
+  for path in source.iterdir():
     split = _CALLED.get(path.name.lower(), path.name.lower())
     if split in SPLITS and path.is_dir():
       found[split] = path
@@ -285,18 +292,46 @@ def _named(
   return named
 
 
+def _are_few_rooms(source: pathlib.Path, todo: Sequence[tuple]) -> bool:
+  """Whether photographs are held out, not rooms."""
+  return (
+    not _own_splits(source)
+    and 0 < len(todo) < rooms.FEW
+    and all(videos.is_room(path) for _, _, path in todo)
+  )
+
+
+def _few_rooms(
+  todo: Iterable[tuple[str, str, pathlib.Path]], shape: Shape, num_frames: int
+) -> Iterator[tuple[str, str, pathlib.Path, Video]]:
+  """The scenes of few rooms: split, name, where they are from, and frames."""
+  del num_frames  # each scene has a few
+  read = {name: (path, *videos.read(path, shape)) for _, name, path in todo}
+  counts = {name: len(video.frames) for name, (_, video) in read.items()}
+  for number, (split, name, chosen) in enumerate(rooms.divided(counts)):
+    path, video = read[name]
+    frames, views = video.frames[chosen], video.views[chosen]
+    video = video._replace(frames=frames, views=views, part=f'-{number:05}')
+    yield split, name, path, video
+
+
 def _parts(
-  path: pathlib.Path, shape: Shape, num_frames: int
-) -> Iterator[Video]:
-  """The scenes of a video, each of a part of its own."""
-  for video in videos.read(path, shape):
-    count = math.ceil(len(video.frames) / num_frames)
-    if count == 1 or video.views is not None:
-      yield video
-      continue
-    for i, frames in enumerate(np.array_split(video.frames, count)):
-      part = f'{video.part}-part{i + 1:03}'
-      yield video._replace(frames=frames, part=part)
+  todo: Iterable[tuple[str, str, pathlib.Path]], shape: Shape, num_frames: int
+) -> Iterator[tuple[str, str, pathlib.Path, Video]]:
+  """The same of all else; each of a part of its own."""
+  for split, name, path in todo:
+    for video in videos.read(path, shape):
+      if videos.is_room(path):
+        order = rooms.mixed(name, len(video.frames))
+        frames, views = video.frames[order], video.views[order]
+        video = video._replace(frames=frames, views=views)
+      count = math.ceil(len(video.frames) / num_frames)
+      if count == 1 or video.views is not None:
+        yield split, name, path, video
+        continue
+      for i, frames in enumerate(np.array_split(video.frames, count)):
+        part = f'{video.part}-part{i + 1:03}'
+        yield split, name, path, video._replace(frames=frames, part=part)
 
 
 def _save(path: pathlib.Path, video: Video) -> None:

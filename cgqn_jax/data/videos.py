@@ -1,19 +1,21 @@
 """A scene of one's own from files as they are: of any format, size and length.
 
 A folder of pictures, an animation (GIF, WebP, APNG), a video file (MP4 and its
-like, by imageio-ffmpeg, an extra), or arrays (NPY, NPZ). Every picture is
-fitted into a square as it is read, so that the largest video fits into memory.
+like, by imageio-ffmpeg, an extra), or arrays (NPY, NPZ); a room, whose pictures
+have cameras. Every picture is fitted into a square as it is read, so that the
+largest video fits into memory.
 """
 
 from collections.abc import Iterator
 import contextlib
 import pathlib
+import sys
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from cgqn_jax.data import folders, pictures
+from cgqn_jax.data import cameras, folders, pictures
 from cgqn_jax.files import is_left_behind
 
 FITS = ('crop', 'pad', 'stretch')
@@ -34,11 +36,14 @@ class Shape(NamedTuple):
   fit: what becomes of pictures that are not square: 'crop' keeps their middle,
     'pad' all of them between black bars, 'stretch' all of them, distorted.
   every: each how manieth picture of a video is a frame.
+  up: of `cameras.UP`, the axis that points up where cameras come from NeRF or
+    COLMAP; None finds it.
   """
 
   size: int
   fit: str = 'crop'
   every: int = 1
+  up: str | None = None
 
 
 class Video(NamedTuple):
@@ -63,12 +68,18 @@ def is_scene(path: pathlib.Path) -> bool:
   Of a folder's pictures the first of each kind is looked into: a folder of
   animations is none of stills.
   """
-  # Rooms: a folder with camera files is a scene, too.
   if path.is_dir():
-    return bool(stills(path))
+    return cameras.is_posed(path) or bool(stills(path))
   suffix = path.suffix.lower()
   kinds = (*FILMS, *ARRAYS, *ANIMATIONS)
   return suffix in kinds or pictures.is_film(path)
+
+
+def is_room(path: pathlib.Path) -> bool:
+  """Whether this is a folder of pictures that have cameras."""
+  return path.is_dir() and (
+    cameras.is_posed(path) or (path / folders.POSES).is_file()
+  )
 
 
 def stills(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -88,9 +99,10 @@ def read(path: pathlib.Path, shape: Shape) -> Iterator[Video]:
   Raises:
     ValueError: in one line, for what cannot be read.
   """
-  # Rooms: a folder with camera files has its own reader.
   suffix = path.suffix.lower()
-  if path.is_dir():
+  if path.is_dir() and cameras.is_posed(path):
+    yield _read_posed(path, shape)
+  elif path.is_dir():
     yield _read_folder(path, shape)
   elif suffix in ARRAYS:
     yield from _read_arrays(path, shape)
@@ -144,6 +156,14 @@ def _read_folder(folder: pathlib.Path, shape: Shape) -> Video:
   names = [path.name for path in images]
   poses = folders.read_poses(folder / folders.POSES, names)
   return _video(map(_still, images), poses, shape, folder)
+
+
+def _read_posed(folder: pathlib.Path, shape: Shape) -> Video:
+  """A room whose cameras come from NeRF or COLMAP."""
+  found = cameras.read(folder, shape.up)
+  for note in found.notes:
+    print(f'note: {note}', file=sys.stderr)
+  return _video(map(_still, found.paths), found.poses, shape, folder)
 
 
 def _still(path: pathlib.Path) -> np.ndarray:
