@@ -75,7 +75,7 @@ def run() -> None:
     _say_next(workdirs.values())
 
 
-def _say_next(workdirs: Iterable[str | pathlib.Path]) -> None:
+def _say_next(folders: Iterable[str | pathlib.Path]) -> None:
   """Prints the commands that come next, as this one was given."""
   program = pathlib.Path(sys.argv[0])
 
@@ -84,13 +84,12 @@ def _say_next(workdirs: Iterable[str | pathlib.Path]) -> None:
       return program.name.replace('train', name)
     return f'python {shlex.quote(str(program.with_name(f"{name}.py")))}'
 
-  for workdir in workdirs:
-    folder = shlex.quote(str(workdir))
-    picture = shlex.quote(str(pathlib.Path(workdir) / 'samples.png'))
+  for folder in folders:
+    run = shlex.quote(str(folder))
+    picture = shlex.quote(str(pathlib.Path(folder) / 'samples.png'))
     say(
-      f'next: {command("sample")} --workdir={folder} '
-      f'--out={picture}\n'
-      f'next: {command("evaluate")} --workdir={folder} --num_scenes=200 '
+      f'next: {command("sample")} --workdir={run} --out={picture}\n'
+      f'next: {command("evaluate")} --workdir={run} --num_scenes=200 '
       '--num_samples=30'
     )
 
