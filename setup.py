@@ -45,7 +45,7 @@ setup(
     'tqdm>=4.66',
   ],
   extras_require={
-    # MP4.
+    # Reads MP4 and its like, with a decoder in the wheel.
     'video': ['imageio-ffmpeg>=0.5'],
     # Only the stock `tfds build` and its pipelines need these.
     'tf': ['apache-beam>=2.60', 'mlcroissant>=1.0', 'tensorflow-cpu>=2.18'],
