@@ -10,8 +10,9 @@ r"""Draws the paper's figures from an experiment's folder, numbers beside them.
 consistency (the table of KLs). Of videos: 3 (continuations), 4 (Color Reaction
 forwards, backwards, both ways), 5 (errors over training). 3, 4 and 7 also take
 single workdirs. jump (time and FLOPs to reach a frame) is of what
-experiments/jump.py measured. Each figure is a PNG and a JSON of the numbers in
-it. --only=axes draws the axes of rooms, of no run.
+experiments/jump.py measured. Each figure is a picture, a PNG unless --formats
+says otherwise (as pdf, or png,svg), and a JSON of the numbers in it.
+--only=axes draws the axes of rooms, of no run.
 """
 
 from collections.abc import Callable
@@ -56,6 +57,9 @@ _NUM_SAMPLES = flags.DEFINE_integer(
 _SEED = cli.seed_flag('Of the samples.')
 _SEM = flags.DEFINE_float(
   'sem', 2**0.5, 'Bars of figure 5, in standard errors of the mean.'
+)
+_FORMATS = flags.DEFINE_list(
+  'formats', ['png'], f'Of the figures: any of {", ".join(style.FORMATS)}.'
 )
 _SOURCE = cli.source_flag(('tfds', 'simulator'))
 
@@ -110,12 +114,15 @@ def scenes(default: str) -> list[int]:
 def write(
   name: str, figure: Any, numbers: Any, text: str | None = None
 ) -> None:
-  """Writes <out>/<name>.json, and .png and .md where there are any."""
+  """Writes <out>/<name>.json, and the figure and .md where there are any."""
   path = _OUT.value / name
-  if figure is not None:
-    style.save(figure, path.with_suffix('.png'))
+  if figure is None:
+    print(f'wrote {path}.json')
+  else:
+    for kind in _FORMATS.value:
+      style.save(figure, path.with_suffix(f'.{kind}'))
+      print(f'wrote {path}.{kind}')
   files.write_json(path.with_suffix('.json'), numbers)
-  print(f'wrote {path}{".png" if figure is not None else ".json"}')
   if text is not None:
     files.replace_text(path.with_suffix('.md'), text + '\n')
     print(f'wrote {path}.md')
@@ -258,6 +265,12 @@ def run() -> None:
     )
   if not 0 < _SEM.value < math.inf:
     raise ValueError(f'--sem is {_SEM.value:g}; it must be above 0')
+  for kind in _FORMATS.value:
+    if kind not in style.FORMATS:
+      raise ValueError(
+        f'--formats={",".join(_FORMATS.value)}: there is no {kind!r}; use '
+        f'{", ".join(style.FORMATS)}'
+      )
   asked = _ONLY.value or applicable()
   for name in asked:
     if name not in FIGURES:

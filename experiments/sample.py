@@ -6,8 +6,9 @@ r"""Draws futures, pasts and anything between from a trained model.
 Any frames in, any frames out: forwards (--context=0,1,2 --queries=3:21),
 backwards (--context=15,20 --queries=0:15), in between, or one far frame
 (--queries=20). The suffix of --out decides: .png is a sheet (scenes and
-samples in rows, queries in columns), .gif shows the samples side by side,
-.npz holds the arrays.
+samples in rows, queries in columns); .gif (256 colors), .apng and .webp (all
+colors) and .mp4 (needs imageio-ffmpeg) move, a scene in each row; .npz holds
+the arrays.
 
   python experiments/sample.py --workdir=W --scene=12 --turntable=48 \
       --out=turn.gif
@@ -34,7 +35,7 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from cgqn_jax import cli, fields, images
+from cgqn_jax import cli, fields, films, images
 from cgqn_jax.data import batches, folders, protocols, ring, sources, videos
 from cgqn_jax.data.protocols import Views
 from cgqn_jax.evaluation.sampling import blanked, draw_all
@@ -86,7 +87,7 @@ _SEED = cli.seed_flag('Of the samples.')
 _SOURCE = cli.source_flag()
 _DATA_PATH = cli.data_path_flag()
 _FPS = flags.DEFINE_float(
-  'fps', None, 'Frames a second of a GIF; 4, of a turntable 12.'
+  'fps', None, 'Frames a second of what moves; 4, of a turntable 12.'
 )
 _OUT = cli.path_flag('out', 'samples.gif', 'Picture to write.')
 _CAMERA = 7  # numbers of a view
@@ -252,12 +253,22 @@ def around(config: ConfigDict, count: int) -> np.ndarray:
   return ring.around(found, count)
 
 
+def saw(seen: dict[int, list[int]], orange: bool) -> str:
+  """What the model saw of each scene, in words."""
+  names = {scene: images.frame_names(seen[scene]) for scene in seen}
+  color = ' (orange)' if orange else ''
+  if len(set(names.values())) == 1:
+    return f'The model saw {next(iter(names.values()))}{color}.'
+  each = '; '.join(f'scene {scene}: {text}' for scene, text in names.items())
+  return f'The model saw of {each}{color}.'
+
+
 def draw() -> None:
   """Reads the flags, samples, writes the picture."""
   path, fps = images.check_path(_OUT.value), _FPS.value
   if fps is None:
     fps = 12.0 if _TURNTABLE.value else 4.0
-  images.check_fps(fps)
+  films.check_fps(fps)
   model, params, config = load(_WORKDIR.value, _STEP.value)
   sources.look_elsewhere(config, _SOURCE.value, _DATA_PATH.value)
   queries = None
@@ -275,6 +286,7 @@ def draw() -> None:
     if _SCENES.present or _TURNTABLE.value:
       raise ValueError('give --frames alone, without --scenes or --turntable')
     batch, seen = read_own(config, own, queries)
+    scenes = [0]
   else:
     batch, seen = read_batch(config, scenes, queries)
   queries = queries or list(range(batch.target.views.shape[1]))
@@ -307,12 +319,6 @@ def draw() -> None:
     truth = shown(batch.target.frames, batch.target_mask)
     rows = np.concatenate([truth[None], rows])
     names.insert(0, 'given' if own else 'truth')
-  rows = np.swapaxes(rows, 0, 1).reshape((-1, *rows.shape[2:]))
-  labels = [
-    name if len(scenes) == 1 else f'{scene}: {name}'
-    for scene in scenes
-    for name in names
-  ]
   arrays = {
     'samples': samples,
     'truth': np.asarray(batch.target.frames),
@@ -327,10 +333,12 @@ def draw() -> None:
     arrays['known'] = np.asarray(batch.target_mask)  # of the truth
   images.save(
     path,
-    rows,
-    row_labels=labels,
-    column_labels=columns,
-    context=np.repeat(marked, len(names), axis=0),
+    np.swapaxes(rows, 0, 1),
+    scene_labels=[own.name] if own else [f'scene {n}' for n in scenes],
+    sample_labels=names,
+    time_labels=columns,
+    context=marked,
+    note=saw(dict(zip(scenes, seen, strict=True)), bool(marked.any())),
     fps=fps,
     arrays=arrays,
   )

@@ -77,33 +77,149 @@ def test_sheet_refuses_what_does_not_fit(labels, match):
     images.sheet(frames, labels)
 
 
-def test_gif_loops_through_all_times(tmp_path):
-  times = 5
-  frames = np.zeros((9, times, 8, 8, 3), np.uint8)
-  for t in range(times):
-    frames[:, t] = (50 * t, 200 - 50 * t, 90)
-  path = tmp_path / 'new' / 'film.gif'
-  images.save(path, frames, row_labels=[f's{i}' for i in range(9)], fps=5.0)
+def make_film() -> np.ndarray:
+  """Two scenes of three samples at five times; one cell a pixel of its own."""
+  frames = np.zeros((2, 3, 5, 8, 8, 3), np.uint8)
+  for place in np.ndindex(2, 3, 5):
+    frames[place] = np.array(place) * (100, 60, 40) + 20
+  return frames
+
+
+LABELS = {
+  'scene_labels': ['scene 3', 'scene 7'],
+  'sample_labels': ['truth', 'sample 1', 'sample 2'],
+  'time_labels': ['F1', 'F2', 'F3', 'F10', 'F20'],
+}
+
+
+def read_film(path) -> np.ndarray:
   with Image.open(path) as film:
-    assert film.n_frames == times
-    assert (film.info['duration'], film.info['loop']) == (200, 0)
-    for t in range(times):
+    stills = []
+    for t in range(film.n_frames):
       film.seek(t)
-      still = np.asarray(film.convert('RGB')).astype(int)
-      shown = (abs(still - frames[0, t, 0, 0]).max(-1) <= 4).sum()
-      assert shown == 9 * 96 * 96  # nine samples of 8x8, enlarged 12 times
+      stills.append(np.asarray(film.convert('RGB')))
+  return np.stack(stills)
+
+
+def runs_of(still, color) -> list[tuple[int, int]]:
+  """Top left corners of the areas of a color, enlarged 12 times from 8x8."""
+  hit = (still == np.uint8(color)).all(-1)
+  assert hit.sum() % 96**2 == 0
+  first = hit & ~np.roll(hit, 1, 0) & ~np.roll(hit, 1, 1)
+  return [tuple(map(int, place)) for place in np.argwhere(first)]
+
+
+@pytest.mark.parametrize('suffix', ['gif', 'apng', 'webp'])
+def test_moving_pictures_have_a_scene_in_each_row(suffix, tmp_path):
+  frames, path = make_film(), tmp_path / 'new' / f'film.{suffix}'
+  images.save(path, frames, fps=5.0, **LABELS)
+  with Image.open(path) as film:
+    assert film.info['loop'] == 0
+    film.seek(1)
+    film.load()
+    assert film.info['duration'] == 200
+  stills = read_film(path)
+  assert len(stills) == 5
+  before = None
+  for t, still in enumerate(stills):
+    places = np.array(
+      [
+        [runs_of(still, frames[b, s, t, 0, 0]) for s in range(3)]
+        for b in range(2)
+      ]
+    )[:, :, 0]
+    # Rows are scenes and columns samples, at all times in the same places.
+    assert np.ptp(places[:, :, 0], axis=1).max() == 0
+    assert np.ptp(places[:, :, 1], axis=0).max() == 0
+    assert (np.diff(places[:, :, 1], axis=1) == 96 + GAP).all()
+    assert before is None or (places == before).all()
+    before = places
+
+
+def test_scenes_of_many_samples_stay_on_one_line(tmp_path):
+  frames = np.zeros((2, 40, 1, 8, 8, 3), np.uint8)
+  frames[1] = 90
+  path = tmp_path / 'film.apng'
+  names = [f'sample {i + 1}' for i in range(40)]
+  images.save(path, frames, sample_labels=names)
+  (still,) = read_film(path)
+  wide = 40 * 8 * (2400 // (40 * 8))
+  for color in (0, 90):
+    across = (still == color).all(-1).sum(1)
+    rows = np.flatnonzero(across == wide)  # all 40, side by side
+    assert len(rows) == np.ptp(rows) + 1 == wide // 40
+    assert (across[across != wide] < 40).all()  # some ink
+
+
+def test_a_moving_picture_says_which_time_it_shows_and_what_was_seen(tmp_path):
+  frames = np.zeros((1, 2, 5, 8, 8, 3), np.uint8)  # nothing moves but the time
+  seen = np.array([True, False, False, True, False])
+  path = tmp_path / 'film.apng'
+  images.save(path, frames, **LABELS | {
+    'scene_labels': ['scene 3'], 'sample_labels': ['truth', 'sample 1']
+  }, context=seen)  # fmt: skip
+  stills = read_film(path)
+  tiles = np.flatnonzero((stills[1] == 0).all(-1).sum(1) == 2 * 96)
+  title = stills[:, : tiles[0] - 28]
+  assert len({still.tobytes() for still in title}) == 5  # all say another
+  assert ((title.max(-1) < 100).sum((1, 2)) > 15).all()
+  # The rest tells only what was seen: orange, at these times.
+  orange = (stills == np.uint8(CONTEXT)).all(-1).sum((1, 2))
+  assert (orange > 0).tolist() == seen.tolist()
+  inside = stills[:, tiles[0] : tiles[-1] + 1]
+  assert ((inside == 0).all(-1).sum((1, 2)) >= 2 * 96**2).all()  # uncovered
+  foot = stills[:, tiles[-1] + 5 :]
+  assert (foot == foot[0]).all() and (foot[0].max(-1) < 100).sum() > 50
+
+
+def test_strips_say_what_was_context():
+  frames = np.zeros((1, 3, 8, 8, 3), np.uint8)
+  plain = images.sheet(frames)
+  marked = images.sheet(frames, context=[True, False, False])
+  below = marked[len(plain) :]
+  assert len(below) > 10 and (below.max(-1) < 100).sum() > 50
+  silent = images.sheet(frames, context=[True, False, False], note='')
+  assert silent.shape == plain.shape
+
+
+def test_long_notes_and_titles_stay_inside():
+  frames = np.zeros((1, 1, 8, 8, 3), np.uint8)
+  picture = images.sheet(
+    frames, title='F120, seen by the model', note='several words ' * 20
+  )
+  ink = picture.max(-1) < 100
+  assert not ink[:, -2:].any() and not ink[-2:].any()
+  assert ink[GAP + 140 :].sum() > 500
+
+
+def test_labels_of_narrow_columns_do_not_touch():
+  frames = np.full((1, 200, 16, 16, 3), 255, np.uint8)
+  names = [f'F{i + 1}' for i in range(200)]
+  picture = images.sheet(frames, (), names)
+  rows = picture[: picture.shape[0] - 16 - 2 * GAP]
+  ink = (rows < 180).all(-1).any(0)
+  # Between two labels is always a gap, wider than those inside of one.
+  starts = np.flatnonzero(ink & ~np.roll(ink, 1))
+  assert (np.diff(starts) >= 6).sum() > 30
+
+
+def test_frame_names():
+  assert images.frame_names([5, 0, 1, 2, 3, 4]) == 'F1 to F6'
+  assert images.frame_names([3, 0]) == 'F1, F4'
+  assert images.frame_names([8, 3, 4]) == 'F4, F5, F9'
+  assert images.frame_names([]) == 'no frame'
 
 
 def test_the_suffix_decides(tmp_path):
-  frames = make_frames() * 3 - 1
+  frames = (make_frames() * 3 - 1)[None]
   images.save(tmp_path / 'a.npz', frames, arrays={'views': np.arange(3)})
   with np.load(tmp_path / 'a.npz') as saved:
-    assert (saved['frames'] == frames).all()  # as they are, not clipped
+    assert (saved['frames'] == frames[0]).all()  # as they are, not clipped
     assert saved['views'].tolist() == [0, 1, 2]
   images.save(tmp_path / 'a.png', frames)
   with Image.open(tmp_path / 'a.png') as image:
-    assert (np.asarray(image) == images.sheet(frames)).all()
-  for name in ('a.mp4', 'a', 'a.PNG.txt'):
+    assert (np.asarray(image) == images.sheet(frames[0])).all()
+  for name in ('a.avi', 'a', 'a.PNG.txt'):
     with pytest.raises(ValueError, match='use one of .png'):
       images.check_path(tmp_path / name)
   (tmp_path / 'b.png').mkdir()

@@ -258,7 +258,15 @@ def _sheet(shown: list[tuple[np.ndarray, list[str]]]) -> np.ndarray:
   columns += [f'hidden {i + 1}' for i in range(protocols.TEST_TARGETS)]
   marked = np.arange(len(columns)) < protocols.TEST_CONTEXT
   blank = np.isnan(strips[:, :, 0, 0, 0])
-  return images.sheet(strips, labels, columns, context=marked & ~blank)
+  return images.sheet(
+    strips,
+    labels,
+    columns,
+    context=marked & ~blank,
+    block=len(shown[0][0]),
+    note='Orange: seen by the model. Numbers: the digits that the simulator '
+    'reads in the hidden views, in brackets where they are illegible.',
+  )
 
 
 def headline(rows: Sequence[Mapping[str, Any]]) -> Column:

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from cgqn_jax import images
-from cgqn_jax.data import batches
+from cgqn_jax.data import batches, protocols
 from cgqn_jax.data.sources import open_source
 from cgqn_jax.evaluation.sampling import blanked, draw_all, draw_samples
 from cgqn_jax.models.build import Model
@@ -97,7 +97,8 @@ class Validation:
   def picture(self, params: Params, seed: int) -> np.ndarray:
     """Truth, one posterior sample and two prior samples of the same scenes.
 
-    The gap between posterior and prior is the first thing to look at.
+    The gap between posterior and prior is the first thing to look at. Left,
+    in orange, what was context; in the posterior's row, which targets it sees.
     """
     key = jax.random.key(seed)
     batch = next(
@@ -109,13 +110,49 @@ class Validation:
     mask = np.zeros_like(batch.target_mask)
     mask[:, seen] = True
     few = batch._replace(target_mask=mask & batch.target_mask)
-    every = slice(None, None, max(1, hidden // 8))
     rows = [
       images.to_uint8(batch.target.frames),
       images.to_uint8(self._reconstruct(params, key, few)),
       *images.to_uint8(draw_all(self._model, params, key, batch, 2)),
     ]
     rows = [blanked(row, batch.target_mask) for row in rows]
-    frames = np.stack(rows, axis=1)[:, :, every]
-    labels = ['truth', 'posterior', 'prior 1', 'prior 2'] * len(frames)
-    return images.sheet(frames.reshape((-1, *frames.shape[2:])), labels)
+    shown = np.arange(hidden)[:: max(1, hidden // 8)]
+    frames = np.stack(rows, axis=1)[:, :, shown]
+    # Beside the truth what was context, blank where a scene has less of it.
+    context = blanked(batch.context.frames, batch.context_mask)
+    left = np.full((*frames.shape[:2], *context.shape[1:]), np.nan)
+    left[:, 0] = context
+    marked = np.zeros((*frames.shape[:2], left.shape[2] + len(shown)), bool)
+    marked[:, 0, : left.shape[2]] = batch.context_mask
+    marked[:, 1, left.shape[2] :] = few.target_mask[:, shown]
+    frames = np.concatenate([left, frames], axis=2)
+    names = ['truth', 'posterior', 'prior 1', 'prior 2']
+    return images.sheet(
+      frames.reshape((-1, *frames.shape[2:])),
+      [
+        f'scene {scene}: {name}' if name == 'truth' else name
+        for scene in range(len(frames))
+        for name in names
+      ],
+      self._columns(left.shape[2], shown),
+      context=marked.reshape((-1, marked.shape[-1])),
+      block=len(names),
+      note='Orange: seen by the model; the posterior sees targets, too.',
+    )
+
+  def _columns(self, context: int, shown: np.ndarray) -> list[str]:
+    """Names of the columns: frames where they are the same in all scenes."""
+    for_tables = protocols.for_config(self._config).for_tables
+    count = min(_PICTURED, len(self._source))
+    examples = batches.scenes(self._source, range(count))
+    views = [for_tables(self._config, example) for example in examples]
+    longest = max(views, key=lambda one: len(one.targets)).targets
+    if all(
+      np.array_equal(one.context, views[0].context)
+      and np.array_equal(one.targets, longest[: len(one.targets)])
+      for one in views
+    ):
+      names = [f'F{i + 1}' for i in (*views[0].context, *longest[shown])]
+      return [''] * (context + len(shown) - len(names)) + names
+    names = [f'seen {i + 1}' for i in range(context)]
+    return names + [f'hidden {i + 1}' for i in shown]

@@ -226,6 +226,8 @@ def _sheet(subject: Subject, key: Array) -> np.ndarray:
     labels,
     [f'F{i + 1}' for i in shown],
     context=np.isin(shown, config.data.test_context),
+    block=4,
+    note=f'The model saw {images.frame_names(context.tolist())} (orange).',
   )
 
 

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
 
+from cgqn_jax import images
 from cgqn_jax.comparison import results, statistics
 from cgqn_jax.comparison.statistics import Rows
 from cgqn_jax.evaluation.videos import best_metric
@@ -385,16 +386,19 @@ def _error_caption(
 ) -> str:
   row, protocol = rows[0], next(iter(curves.values()))['protocol']
   size = row['protocol_frame_size']
+  dataset = row['protocol_dataset'].rpartition('/')[2].replace('_', ' ')
+  dataset = dataset.capitalize()
   counts = collections.Counter(row['model'] for row in rows)
   runs = ', '.join(
     f'{style.name(model)} {count}' for model, count in counts.items()
   )
   which = 'Runs' if best_of is None else f'Best runs (of {best_of} in all)'
   return (
-    f'{row["protocol_dataset"]}, {size}x{size}: MSE of the '
+    f'{dataset}, {size}x{size}: MSE of the '
     f'{row["protocol_hidden_frames"]} hidden frames, jointly, '
-    f'{protocol["split"]} split; context: frames {row["protocol_context"]} '
-    f'(from 0). Left: {protocol["num_scenes"]} scenes, '
+    f'{protocol["split"]} split; the model sees '
+    f'{images.frame_names(row["protocol_context"])}. Left: '
+    f'{protocol["num_scenes"]} scenes, '
     f'{protocol["num_samples"]} samples each; right: '
     f'{row["protocol_num_scenes"]} scenes, {row["protocol_num_samples"]} '
     f'samples. {which}: {runs}. Bars: {sem:.2f} x SEM over runs; wide lines: '

@@ -327,9 +327,11 @@ def _strip_page(
   config = next(iter(loaded.values())).config
   size = config.data.frame_size
   title = config.data.config.replace('_', ' ').capitalize()
+  contexts = {tuple(strip.context) for strip in blocks[0] if strip.context}
+  seen = f', {images.frame_names(*contexts)}' if len(contexts) == 1 else ''
   caption = (
     f'{title}, {size}x{size}, {samples_lib.SPLIT} scenes '
-    f'{", ".join(map(str, indices))}. Blue: frames that the model sees. '
+    f'{", ".join(map(str, indices))}. Blue: frames that the model sees{seen}. '
     f'{_runs(loaded, seed)}{style.footnote(loaded)}'
   )
   style.caption(page.figure, caption)
@@ -338,14 +340,12 @@ def _strip_page(
 
 
 def _runs(loaded: Mapping[str, Loaded], seed: int) -> str:
+  """Which updates the models are of; `_paths` says where they lie."""
   names = ', '.join(
-    f'{style.name(name)} {model.workdir.name} at update '
-    f'{checkpoint_step(model.workdir):,}'
+    f'{style.name(name)} at update {checkpoint_step(model.workdir):,}'
     for name, model in loaded.items()
   )
-  return (
-    f'Runs: {names}, the least of validation loss; seed {seed} of the samples.'
-  )
+  return f'{names}, the least of validation loss; seed {seed} of the samples.'
 
 
 def _paths(loaded: Mapping[str, Loaded]) -> dict[str, str]:

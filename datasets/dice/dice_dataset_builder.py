@@ -140,7 +140,9 @@ class Builder(shards.ShardedBuilder):
   def preview(self, path: os.PathLike[str]) -> None:
     """Draws some views of eight training scenes, a row each."""
     frames = self.make('train', range(8), num_views=12)['frames']
-    images.save_png(path, images.sheet(frames))
+    scenes = [f'scene {i}' for i in range(len(frames))]
+    views = [f'view {i + 1}' for i in range(frames.shape[1])]
+    images.save_png(path, images.sheet(frames, scenes, views))
 
 
 def _mnist_train(dl_manager: tfds.download.DownloadManager) -> Digits:

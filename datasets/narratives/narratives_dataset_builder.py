@@ -92,4 +92,6 @@ class Builder(shards.ShardedBuilder):
   def preview(self, path: os.PathLike[str]) -> None:
     """Draws eight training videos, a row each, every other frame."""
     frames = self.make('train', range(8))['frames']
-    images.save_png(path, images.sheet(frames[:, ::2]))
+    scenes = [f'scene {i}' for i in range(len(frames))]
+    times = [f'F{i + 1}' for i in range(0, frames.shape[1], 2)]
+    images.save_png(path, images.sheet(frames[:, ::2], scenes, times))

@@ -29,3 +29,26 @@ def test_best_of_is_that_of_the_tables(make_config, make_params):
   assert notes['best_of_3'] < 0.999 * notes['mean_of_samples']
   config.validation_best_of = 0
   assert Validation(model, config).best_of(params, seed=5) == {}
+
+
+def test_strips_show_what_was_context(make_config, make_params):
+  """A column a frame; orange round the context and what the posterior sees."""
+  config = make_config()
+  model = build(config)
+  picture = Validation(model, config).picture(make_params(model), seed=5)
+  size = config.data.frame_size
+  scale = -(-96 // size)
+  orange = (picture == np.uint8((235, 125, 0))).all(-1)
+  # Borders of 3 pixels round each frame of context, in the rows of truth.
+  ring = (size * scale + 6) ** 2 - (size * scale) ** 2
+  (batch,) = batches.test_batches(
+    config, open_source(config, 'validation'), 6, 6
+  )
+  hidden = batch.target.views.shape[1]
+  shown = range(0, hidden, max(1, hidden // 8))
+  seen = np.linspace(0, hidden - 1, config.data.num_targets).astype(int)
+  told = int(batch.context_mask[0].sum()) + len(set(seen) & set(shown))
+  assert orange.sum() == 6 * told * ring
+  # Names of frames stand above.
+  top = np.flatnonzero(orange.any(1))[0]
+  assert top > 10 and (picture[:top].max(-1) < 100).sum() > 20 * len(shown)

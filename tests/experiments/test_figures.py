@@ -109,6 +109,7 @@ def test_mistakes(of_dice, of_videos, finished, programs, tmp_path):
     ([f'--workdirs=cgqn={finished}', '--only=7'], 'these runs of videos'),
     ([f'--workdirs=cgqn={finished}', '--only=4'], 'give --workdirs=cgqn=W'),
     ([f'--workdirs=cgqn={finished}', '--only=3', '--scenes=a'], '--scenes=a'),
+    ([f'--runs={of_dice}', '--formats=png,bmp'], "no 'bmp'; use png, pdf"),
   ]
   out = tmp_path / 'out'
   done = programs([['figures.py', f'--out={out}', *case] for case, _ in cases])
@@ -122,8 +123,9 @@ def test_figure_3_and_learning_curves_of_a_workdir(
   finished, programs, tmp_path
 ):
   flags = [f'--workdirs=cgqn={finished}', f'--out={tmp_path}', '--scenes=0,1']
+  flags.append('--formats=png,pdf,svg')
   curves = ['curves.py', f'--workdirs={finished}']
-  picture = f'--out={tmp_path / "curves.png"}'
+  picture = f'--out={tmp_path / "curves.pdf"}'
   drawn, *plotted, refused = programs(
     [
       ['figures.py', *flags],
@@ -136,10 +138,16 @@ def test_figure_3_and_learning_curves_of_a_workdir(
   numbers = json.loads((tmp_path / 'figure_3.json').read_text())
   assert numbers['columns'] == ['F1', 'F6', 'F11', 'F16', 'F21']
   assert numbers['rows'] == ['truth', 'CGQN, 1', 'CGQN, 2']
-  assert (tmp_path / 'figure_3.png').exists()
+  starts = {'png': b'\x89PNG', 'pdf': b'%PDF', 'svg': b'<?xml'}
+  for kind, start in starts.items():
+    assert (tmp_path / f'figure_3.{kind}').read_bytes().startswith(start)
+  # In words: what was seen, and no name of a folder.
+  assert 'sees, F1 to F6. CGQN at update 12' in numbers['caption']
+  assert finished.name not in numbers['caption']
+  assert numbers['runs'] == {'cgqn': str(finished)}
   for done in plotted:
-    assert done.code == 0 and 'curves.png' in done.out, done.err
-  assert (tmp_path / 'curves.png').exists()
+    assert done.code == 0 and 'curves.pdf' in done.out, done.err
+  assert (tmp_path / 'curves.pdf').read_bytes().startswith(b'%PDF')
   assert refused.code == 1 and "'0.5,x'; give a number" in refused.err
 
 

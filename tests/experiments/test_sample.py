@@ -19,7 +19,7 @@ def test_pictures_and_arrays(finished, programs, tmp_path):
   done = programs(
     [
       ['sample.py', workdir, *flags, '--seed=3', f'--out={tmp_path / name}']
-      for name in ('a.png', 'a.gif', 'a.npz')
+      for name in ('a.png', 'a.gif', 'a.webp', 'a.npz')
     ]
   )
   for ran in done:
@@ -31,8 +31,10 @@ def test_pictures_and_arrays(finished, programs, tmp_path):
   # 4 queries, and 2 scenes of a truth and 4 samples.
   assert sheet.width > 4 * 16 and sheet.height > 10 * 16
   assert np.asarray(sheet).std() > 5
-  with Image.open(tmp_path / 'a.gif') as film:
-    assert film.n_frames == 4
+  for name in ('a.gif', 'a.webp'):
+    with Image.open(tmp_path / name) as film:
+      # 5 frames of 96 pixels side by side: a scene is not broken.
+      assert film.n_frames == 4 and film.width > 5 * 96 > film.height
   arrays = np.load(tmp_path / 'a.npz')
   assert arrays['samples'].shape == (4, 2, 4, 16, 16, 3)
   assert arrays['samples'].dtype == np.float32
