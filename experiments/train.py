@@ -9,7 +9,8 @@ step), checkpoints/, images/ and tensorboard/. A dataset that is missing is
 built first. --seeds=0,1,2 trains these seeds together, which takes less time
 than one after the other; each leaves the workdir that it would leave alone. On
 a cluster, start one process per host with --distributed; each reads its share
-of every batch.
+of every batch. Where the cluster does not say who is who, each also gets
+--coordinator=host:port of process 0, --num_processes=N and --process_id=k.
 """
 
 from cgqn_jax.training import preemption
@@ -26,7 +27,7 @@ from ml_collections import config_flags
 
 from cgqn_jax import cli, fields
 from cgqn_jax.data import sources
-from cgqn_jax.training import loop
+from cgqn_jax.training import cluster, loop
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Config, with its arguments: configs/narratives.py:preset=...'
@@ -36,20 +37,49 @@ _WORKDIR = cli.path_flag(
   None,
   'Folder of the run; by default runs/<dataset>-<model>-<preset>-seed<k>.',
 )
+_BUILDING = 24 * 3600  # seconds that a dataset may take, while others wait
 _SEEDS = flags.DEFINE_list(
   'seeds',
   None,
   'Train these seeds together, each in <workdir>-seed<k>, as if it were alone.',
 )
 _DISTRIBUTED = flags.DEFINE_bool(
-  'distributed', False, 'Call jax.distributed.initialize() first.'
+  'distributed', False, 'Train together with the other processes of a cluster.'
+)
+_COORDINATOR = flags.DEFINE_string(
+  'coordinator',
+  None,
+  'Of --distributed, where no cluster says it: host:port of process 0.',
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+  'num_processes',
+  None,
+  'Of --coordinator: how many processes there are.',
+  lower_bound=1,
+)
+_PROCESS_ID = flags.DEFINE_integer(
+  'process_id', None, 'Of --coordinator: which is this one.', lower_bound=0
 )
 
 
 def run() -> None:
-  """Reads the flags and trains."""
+  """Reads the flags and trains, alone or as one process of a cluster."""
+  given = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
   if _DISTRIBUTED.value:
-    _join()
+    with cluster.joined(*given):
+      stopped = _train()
+  elif any(value is not None for value in given):
+    raise ValueError(
+      '--coordinator, --num_processes and --process_id are of --distributed; '
+      'give it too, or leave them out'
+    )
+  else:
+    stopped = _train()
+  if stopped:
+    raise cli.Stopped(stopped)
+
+
+def _train() -> str | None:
   config = _CONFIG.value
   stem = f'runs/{config.dataset}-{config.model.name}-{config.preset}'
   if _SEEDS.value is None:
@@ -61,20 +91,10 @@ def run() -> None:
   sources.make_absolute(config)
   # Before a dataset is built for nothing.
   model = loop.check(config, workdirs)
-  sources.build_missing(config)
-  if stopped := loop.train(model, config, workdirs):
-    raise cli.Stopped(stopped)
-
-
-def _join() -> None:
-  """Finds the other processes; ValueError where there is no cluster."""
-  try:
-    jax.distributed.initialize()
-  except (ValueError, RuntimeError) as error:
-    raise ValueError(
-      f'--distributed: {error} No cluster tells this process of the others; '
-      'start one by srun, mpirun or on a TPU pod, or leave the flag out'
-    ) from error
+  if jax.process_index() == 0:
+    sources.build_missing(config)
+  cluster.wait('dataset', _BUILDING)
+  return loop.train(model, config, workdirs)
 
 
 def _seeds(given: Sequence[str]) -> list[int]:
