@@ -91,6 +91,8 @@ def _check(
   coordinator: str | None, num_processes: int | None, process_id: int | None
 ) -> None:
   """ValueError unless all three are given and fit, or none."""
+  if (coordinator, num_processes, process_id) == (None, None, None):
+    return  # a cluster tells, or JAX says what is missing
   coordinator = coordinator or os.environ.get('JAX_COORDINATOR_ADDRESS')
   given = {
     '--coordinator': coordinator,
@@ -98,8 +100,6 @@ def _check(
     '--process_id': process_id,
   }
   missing = [name for name, value in given.items() if value is None]
-  if len(missing) == len(given):
-    return
   if missing:
     raise ValueError(
       f'{" and ".join(missing)} must be given too: each process is told '

@@ -184,7 +184,7 @@ def test_disk_read_only(half, whole, env, tmp_path):
 @MOUNTS
 @FULL
 def test_home_read_only(whole, env, tmp_path):
-  """And every other folder but the run's and a temporary one."""
+  """Where libraries would cache what they have found out."""
   shell = 'mount -o bind,ro "$HOME" "$HOME" && exec "$@"'
   home, temporary = tmp_path / 'home', tmp_path / 'temporary'
   home.mkdir(), temporary.mkdir()
@@ -263,8 +263,11 @@ def test_damaged_shard(env, tmp_path, how):
   assert done.code == 0, done
   shard = next((tmp_path / 'data').rglob('*train*array_record*'))
   damage(shard, how, every=50)
-  assert_one_line(run(train(tmp_path / 'run', *flags), env), 'train')
-  assert run(build, env).code == 0
+  error = assert_one_line(
+    run(train(tmp_path / 'run', *flags), env), f'train split of {shard.parent}'
+  )
+  assert error.endswith('--overwrite')
+  assert run((*build, '--overwrite'), env).code == 0
   assert_goes_on(tmp_path / 'run', tmp_path / 'whole', env, *flags)
 
 
