@@ -1,16 +1,20 @@
 """Faults of machine, files and terminal: one line, nothing lost, on it goes.
 
-Each gives a real program the fault itself: a disk that is full or read-only, a
-limit of the shell, a broken file, a worker that is killed. What must hold is
-always the same. The program says in one line what is wrong, or works as if
-nothing were; and by the same command, once the fault is gone, it leaves what
-an undisturbed program left, to the bit. Mounts need root.
+Each fault is a real one: a disk that is full or read-only, a limit of the
+kernel, a broken file, a worker that is killed. What must hold is always the
+same. The training works as if nothing were, or says in one line what is wrong;
+and when the fault is gone it goes on by the same call, and leaves what an
+undisturbed one left, to the bit. The first half trains in this process, by an
+update that is compiled once; `make test-crash` has the second, whole programs
+below a shell. Mounts need root.
 """
 
 from collections.abc import Iterator
 import contextlib
+import itertools
 import os
 import pathlib
+import resource
 import shlex
 import shutil
 import signal
@@ -19,24 +23,295 @@ import sys
 import time
 from typing import NamedTuple
 
+from absl import flags
+from ml_collections import ConfigDict
 import numpy as np
 from PIL import Image
 import pytest
 
+from cgqn_jax import files
+from cgqn_jax.data.sources import open_source
 from cgqn_jax.training.checkpoints import saved_steps
+from cgqn_jax.training.metrics_log import Log
 from tests.crash.test_crash import TRAIN, assert_same_training
 from tests.experiments.trained_files import rows
+from tests.training.trainer import assert_same_run, compiled_once, train
 
 ROOT = pathlib.Path(__file__).parents[2]
 FULL = pytest.mark.crash
 MOUNTS = pytest.mark.skipif(os.geteuid() != 0, reason='only root may mount')
-LAST = 40  # updates of TRAIN
-BUILD = (
-  'datasets/build.py',
-  'narratives',
-  '--config=traveling_salesman_32_tiny',
+UPDATES = 30
+
+
+@pytest.fixture(scope='module')
+def config(make_config) -> ConfigDict:
+  flags.FLAGS.mark_as_parsed()  # as every program does; grain asks
+  config = make_config(draw_steps=1)
+  config.num_steps = UPDATES
+  config.log_every = 1
+  config.checkpoint_every = 4
+  config.validate_every = config.picture_every = 15
+  config.validation_scenes = 4
+  config.validation_best_of = 0
+  config.keep_checkpoints = 3
+  config.data.num_targets = 2
+  return config
+
+
+@pytest.fixture(scope='module', autouse=True)
+def compiled(config):
+  with compiled_once(config):
+    yield
+
+
+@pytest.fixture(scope='module')
+def whole(config, tmp_path_factory) -> pathlib.Path:
+  """An undisturbed run: checkpoints 24, 28 and 30, and the best."""
+  folder = tmp_path_factory.mktemp('runs') / 'whole'
+  assert train(config, folder) is None
+  assert saved_steps(folder / 'checkpoints')[-3:] == [24, 28, UPDATES]
+  return folder
+
+
+@pytest.fixture
+def half(whole, tmp_path) -> pathlib.Path:
+  """It again, without its last checkpoint: the rest is to be done anew."""
+  folder = tmp_path / 'half'
+  shutil.copytree(whole, folder)
+  shutil.rmtree(folder / f'checkpoints/{UPDATES}')
+  return folder
+
+
+def refusal(config: ConfigDict, folder: pathlib.Path) -> str:
+  """The line with which a training ends; '' where it works all the same."""
+  try:
+    assert train(config, folder) is None
+  except (ValueError, OSError) as error:  # of which programs make a line
+    text = files.explain(error) if isinstance(error, OSError) else str(error)
+    print(text[:300])
+    assert text and '\n' not in text
+    return text
+  return ''
+
+
+def assert_goes_on(
+  config: ConfigDict, folder: pathlib.Path, whole: pathlib.Path
+) -> None:
+  assert train(config, folder) is None
+  assert_same_run(whole, folder)
+
+
+@contextlib.contextmanager
+def disk(folder: pathlib.Path, size: str) -> Iterator[pathlib.Path]:
+  """A small disk of its own."""
+  folder.mkdir()
+  options = ['-t', 'tmpfs', '-o', f'size={size}', 'none', str(folder)]
+  subprocess.run(['mount', *options], check=True)
+  try:
+    yield folder
+  finally:
+    subprocess.run(['umount', '--lazy', folder], check=True)
+
+
+def fill(folder: pathlib.Path, spare: int) -> pathlib.Path:
+  """Leaves so many bytes of a disk; deleting the file gives them back."""
+  ballast = folder / 'ballast'
+  left = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
+  ballast.write_bytes(bytes(left - spare))
+  return ballast
+
+
+@pytest.mark.parametrize(
+  ('spare', 'saved'), [(20_000, 0), (300_000, 0), (1_000_000, 1)]
 )
-WORKERS = '--config.data.workers=2'
+@MOUNTS
+def test_disk_full(config, whole, tmp_path, capsys, spare, saved):
+  """At the start, in the first save, and in a later one."""
+  with disk(tmp_path / 'disk', '16m') as place:
+    ballast, folder = fill(place, spare), place / 'run'
+    assert 'No space left on device' in refusal(config, folder)
+    steps = saved_steps(folder / 'checkpoints')
+    assert bool(steps) == bool(saved)
+    if saved:  # whatever of the last save did not fit
+      assert f'update {steps[-1]} is saved' in capsys.readouterr().err
+    ballast.unlink()
+    assert_goes_on(config, folder, whole)
+
+
+@contextlib.contextmanager
+def limit(which: int, value: int) -> Iterator[None]:
+  """A limit of the kernel, as `ulimit` sets it, for a while."""
+  before = resource.getrlimit(which)
+  resource.setrlimit(which, (value, before[1]))
+  try:
+    yield
+  finally:
+    resource.setrlimit(which, before)
+
+
+@pytest.mark.parametrize('largest', [1_000, 12_000, 40_000])
+def test_largest_file(config, whole, tmp_path, largest):
+  """A quota of another kind, which needs no root."""
+  with limit(resource.RLIMIT_FSIZE, largest):
+    text = refusal(config, tmp_path / 'run')
+  assert 'File too large' in text
+  assert_goes_on(config, tmp_path / 'run', whole)
+
+
+def test_few_open_files(config, whole, half):
+  opened = max(int(p.name) for p in pathlib.Path('/proc/self/fd').iterdir())
+  with limit(resource.RLIMIT_NOFILE, opened + 3):
+    text = refusal(config, half)
+  assert 'oo many open files' in text and 'damaged' not in text
+  assert_goes_on(config, half, whole)
+
+
+@MOUNTS
+def test_disk_read_only(config, whole, half, tmp_path):
+  """For a new run, and for one that goes on."""
+  with disk(tmp_path / 'disk', '16m') as place:
+    shutil.copytree(half, place / 'run')
+    remount = ['mount', '-o', 'remount,ro', str(place)]
+    subprocess.run(remount, check=True)
+    for name in ('new', 'run'):
+      assert f'{place / name} cannot be written' in refusal(
+        config, place / name
+      )
+    subprocess.run([*remount[:2], 'remount,rw', str(place)], check=True)
+    assert not (place / 'new').exists()
+    assert_goes_on(config, place / 'run', whole)
+
+
+def damage(path: pathlib.Path, how: str) -> None:
+  """Cuts a file in the middle, or flips a bit there."""
+  data = bytearray(path.read_bytes())
+  middle = len(data) // 2
+  data[middle] ^= 16
+  path.write_bytes(data[:middle] if how == 'cut' else data)
+
+
+@pytest.mark.parametrize('how', ['cut', 'flipped'])
+def test_damaged_checkpoint(config, whole, half, how):
+  """The line says what to move away; it goes on from the one before."""
+  before, step = saved_steps(half / 'checkpoints')[-2:]
+  latest = half / f'checkpoints/{step}'
+  every = [p for p in latest.rglob('*') if p.is_file()]
+  damage(max(every, key=lambda p: p.stat().st_size), how)
+  text = refusal(config, half)
+  assert f'{latest} is damaged' in text
+  assert f'move that folder away to resume from checkpoint {before}' in text
+  latest.rename(half.parent / 'away')
+  assert_goes_on(config, half, whole)
+
+
+@pytest.fixture(scope='module')
+def of_images(config, tmp_path_factory) -> ConfigDict:
+  """The config of a training on eight videos, as folders of pictures."""
+  root = tmp_path_factory.mktemp('videos')
+  source = open_source(config, 'train')
+  for split in ('train', 'validation', 'test'):
+    for scene in range(8):
+      folder = root / split / f'scene_{scene}'
+      folder.mkdir(parents=True)
+      rng = np.random.default_rng(scene)
+      shape = (config.data.num_frames, *[config.data.frame_size] * 2, 3)
+      for number, frame in enumerate(rng.integers(0, 256, shape, np.uint8)):
+        Image.fromarray(frame).save(folder / f'frame_{number}.png')
+  assert len(source) > 8
+  config = ConfigDict(config)
+  config.data.source, config.data.path = 'folder', str(root)
+  return config
+
+
+@pytest.mark.parametrize('how', ['cut', 'flipped'])
+@pytest.mark.parametrize('split', ['train', 'validation'])
+def test_damaged_image(of_images, tmp_path, split, how):
+  """Found when it is read; of validation, before anything is written."""
+  config = ConfigDict(of_images)
+  config.data.path = str(tmp_path / 'videos')
+  shutil.copytree(of_images.data.path, config.data.path)
+  image = pathlib.Path(config.data.path) / split / 'scene_3' / 'frame_1.png'
+  good = image.read_bytes()
+  damage(image, how)
+  assert str(image) in refusal(config, tmp_path / 'run')
+  if split == 'validation':
+    assert not (tmp_path / 'run').exists()
+  image.write_bytes(good)
+  assert train(config, tmp_path / 'whole') is None
+  assert_goes_on(config, tmp_path / 'run', tmp_path / 'whole')
+
+
+def test_clock_that_jumps(config, whole, half, tmp_path, monkeypatch):
+  """An hour forth and back from call to call; files of 1971 and 2096.
+
+  As Python tells the time: the system's clock is left alone.
+  """
+  jumps = itertools.cycle([0, 3600, -3600])
+  now, now_ns = time.time, time.time_ns
+  with monkeypatch.context() as patch:
+    patch.setattr(time, 'time', lambda: now() + next(jumps))
+    patch.setattr(time, 'time_ns', lambda: now_ns() + next(jumps) * 10**9)
+    assert train(config, tmp_path / 'run') is None
+  assert_same_run(whole, tmp_path / 'run')
+  for number, path in enumerate(sorted(half.rglob('*'))):
+    os.utime(path, ((4e7, 4e9)[number % 2],) * 2)
+  assert_goes_on(config, half, whole)
+
+
+def workers() -> list[int]:
+  """The processes that read scenes for this one."""
+  found = []
+  for task in pathlib.Path('/proc/self/task').iterdir():
+    for child in (task / 'children').read_text().split():
+      if b'spawn_main' in pathlib.Path(f'/proc/{child}/cmdline').read_bytes():
+        found.append(int(child))
+  return found
+
+
+def test_lost_data_worker(config, whole, tmp_path, monkeypatch, capsys):
+  """The kernel takes one where memory is short."""
+  config, write = ConfigDict(config), Log.scalars
+  config.data.workers = 2
+
+  def kill(self, step, values, **split):
+    write(self, step, values, **split)
+    if step == 2:
+      os.kill(max(workers()), signal.SIGKILL)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Log, 'scalars', kill)
+    text = refusal(config, tmp_path)
+  assert 'no batch for update' in text and '--config.data.workers' in text
+  saved = saved_steps(tmp_path / 'checkpoints')[-1]
+  assert f'update {saved} is saved; the same' in capsys.readouterr().err
+  assert max(row['step'] for row in rows(tmp_path)) == saved > 1
+  assert not workers()
+  assert_goes_on(config, tmp_path, whole)
+
+
+@pytest.mark.parametrize('gone', ['full', 'pipe'])
+def test_terminal_that_is_gone(config, whole, tmp_path, gone):
+  """A disk full under the output's file, or a reader that has left."""
+  kept, (read, write) = [os.dup(number) for number in (1, 2)], os.pipe()
+  os.close(read)
+  nowhere = os.open('/dev/full', os.O_WRONLY) if gone == 'full' else write
+  streams = sys.stdout, sys.stderr
+  for number in (1, 2):
+    os.dup2(nowhere, number)
+  sys.stdout, sys.stderr = (open(n, 'w', closefd=False) for n in (1, 2))
+  try:
+    stopped = train(config, tmp_path)
+  finally:
+    sys.stdout, sys.stderr = streams
+    for number, copy in zip((1, 2), kept, strict=True):
+      os.dup2(copy, number)
+      os.close(copy)
+    os.close(write)
+  assert stopped is None
+  assert_same_run(whole, tmp_path)
+
+
+# From here on, whole programs.
 
 
 class Done(NamedTuple):
@@ -47,379 +322,122 @@ class Done(NamedTuple):
   err: str
 
 
-def run(command: tuple, env: dict[str, str], shell: str = 'exec "$@"') -> Done:
-  """Runs a program below a line of bash, which has it as "$@"."""
+def run(
+  folder: pathlib.Path,
+  env: dict[str, str],
+  shell: str = 'exec "$@"',
+  *settings: str,
+) -> Done:
+  """Trains below a line of bash, which has the program as "$@"."""
+  command = (*TRAIN, *settings, f'--workdir={folder}')
   done = subprocess.run(
-    ['bash', '-c', shell, 'bash', sys.executable, *map(str, command)],
+    ['bash', '-c', shell, 'bash', sys.executable, *command],
     cwd=ROOT,
     env=env,
     stdin=subprocess.DEVNULL,
     capture_output=True,
     text=True,
-    timeout=600,
+    timeout=900,
   )
   return Done(done.returncode, done.stdout, done.stderr)
 
 
-def train(folder: pathlib.Path, *flags: str) -> tuple:
-  return (*TRAIN, *flags, f'--workdir={folder}')
+def apart(command: str) -> str:
+  """The line of bash that runs a command first, with mounts of its own."""
+  line = shlex.quote(f'{command} && exec "$@"')
+  return f'exec unshare -m bash -c {line} bash "$@"'
 
 
-def assert_one_line(done: Done, *words: str, by: str = 'error') -> str:
+def assert_one_line(done: Done, *words: str) -> None:
   """It ended by an error of one line, which is the last and has the words."""
-  assert done.code not in (0, -signal.SIGABRT), done
-  assert 'Traceback' not in done.err, done.err
-  errors = [x for x in done.err.splitlines() if x.startswith(f'{by}: ')]
-  assert len(errors) == 1 and done.err.splitlines()[-1] == errors[0], done.err
-  for word in words:
-    assert word in errors[0], errors[0]
-  print(errors[0][:400])
-  return errors[0]
-
-
-def assert_goes_on(
-  folder: pathlib.Path, whole: pathlib.Path, env: dict[str, str], *flags: str
-) -> None:
-  """The same command ends as the undisturbed run did."""
-  done = run(train(folder, *flags), env)
-  assert done.code == 0 and 'Traceback' not in done.err, done
-  assert_same_training(whole, folder)
+  *before, last = done.err.splitlines()
+  print(last[:300])
+  assert done.code == 1 and last.startswith('error: '), done
+  assert not any(x.startswith(('error: ', 'Traceback')) for x in before), done
+  assert all(word in last for word in words), last
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory, env) -> pathlib.Path:
-  """An undisturbed run: checkpoints 36, 39 and 40, and the best."""
-  folder = tmp_path_factory.mktemp('runs') / 'whole'
-  done = run(train(folder), env)
+def program(tmp_path_factory, env) -> pathlib.Path:
+  """What an undisturbed program left."""
+  folder = tmp_path_factory.mktemp('runs') / 'program'
+  done = run(folder, env)
   assert done.code == 0, done
-  # The latent of so short a run does nothing, and it is said so.
-  assert done.err.count('warning: collapse: at update 6 ') == 1
   return folder
 
 
-@pytest.fixture
-def half(whole, tmp_path) -> pathlib.Path:
-  """It again, without its last checkpoint: the rest is to be done anew."""
-  folder = tmp_path / 'half'
-  shutil.copytree(whole, folder)
-  shutil.rmtree(folder / f'checkpoints/{LAST}')
-  return folder
-
-
-@contextlib.contextmanager
-def disk(folder: pathlib.Path, size: str) -> Iterator[pathlib.Path]:
-  """A small disk of its own."""
-  folder.mkdir()
-  subprocess.run(
-    ['mount', '-t', 'tmpfs', '-o', f'size={size}', 'none', folder], check=True
-  )
-  try:
-    yield folder
-  finally:
-    subprocess.run(['umount', '--lazy', folder], check=True)
-
-
-def fill(folder: pathlib.Path, spare: int) -> pathlib.Path:
-  """Leaves as many bytes of a disk."""
-  ballast = folder / '.ballast'
-  with ballast.open('wb') as file:
-    file.truncate(0)
-    left = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
-    file.write(bytes(max(0, left - spare)))
-  return ballast
-
-
-@pytest.mark.parametrize('spare', [30_000, 250_000, 700_000, 1_500_000])
 @MOUNTS
 @FULL
-def test_disk_full(whole, env, tmp_path, spare):
-  """Before the start, in the first save, and in later ones."""
-  with disk(tmp_path / 'disk', '32m') as place:
-    ballast = fill(place, spare)
-    done = run(train(place / 'run'), env)
-    if done.code:
-      error = assert_one_line(done)
-      assert 'No space left' in error or 'free some space' in error, error
-      print(saved_steps(place / 'run/checkpoints'))
-    ballast.unlink()
-    assert_goes_on(place / 'run', whole, env)
-
-
-@pytest.mark.parametrize(
-  'kilobytes', [1, pytest.param(16, marks=FULL), pytest.param(60, marks=FULL)]
-)
-def test_largest_file(whole, env, tmp_path, kilobytes):
-  """A quota of another kind, which needs no root."""
-  shell = f'ulimit -f {kilobytes}; exec "$@"'
-  done = run(train(tmp_path / 'run'), env, shell)
-  if done.code:
-    assert_one_line(done)
-  assert_goes_on(tmp_path / 'run', whole, env)
-
-
-@MOUNTS
-@FULL
-def test_disk_read_only(half, whole, env, tmp_path):
-  """For a new run, one that goes on, an evaluation and a build."""
-  with disk(tmp_path / 'disk', '64m') as place:
-    shutil.copytree(half, place / 'run')
-    remount = ['mount', '-o', 'remount,ro', place]
-    subprocess.run(remount, check=True)
-    evaluate = (
-      'experiments/evaluate.py',
-      f'--workdir={place / "run"}',
-      '--num_scenes=4',
-      '--num_samples=2',
-    )
-    for command in (train(place / 'new'), train(place / 'run'), evaluate):
-      assert_one_line(run(command, env), 'writ', str(place))
-    build = run((*BUILD, f'--data_dir={place}'), env)
-    assert_one_line(build, 'Read-only file system', by='build.py')
-    remount[2] = 'remount,rw'
-    subprocess.run(remount, check=True)
-    assert not (place / 'new').exists()
-    assert_goes_on(place / 'run', whole, env)
-
-
-@MOUNTS
-@FULL
-def test_home_read_only(whole, env, tmp_path):
-  """Where libraries would cache what they have found out."""
-  shell = 'mount -o bind,ro "$HOME" "$HOME" && exec "$@"'
-  home, temporary = tmp_path / 'home', tmp_path / 'temporary'
-  home.mkdir(), temporary.mkdir()
-  env = env | {'HOME': str(home), 'TMPDIR': str(temporary)}
-  inside = f'unshare -m bash -c {shlex.quote(shell)} bash "$@"'
-  done = run(train(tmp_path / 'run'), env, inside)
-  assert done.code == 0, done
-  assert_same_training(whole, tmp_path / 'run')
-
-
-@MOUNTS
-@FULL
-def test_no_shared_memory(whole, env, tmp_path):
+def test_no_shared_memory(program, env, tmp_path):
   """As in a container: /dev/shm of 64 kB, through which workers send."""
-  shell = 'mount -t tmpfs -o size=64k none /dev/shm && exec "$@"'
-  inside = f'unshare -m bash -c {shlex.quote(shell)} bash "$@"'
-  done = run(train(tmp_path / 'run', WORKERS), env, inside)
+  shell, folder = apart('mount -t tmpfs -o size=64k none /dev/shm'), tmp_path
+  setting = '--config.data.workers=2'
+  done = run(folder / 'run', env, shell, setting)
   if done.code:
-    assert_one_line(done, '/dev/shm')
-  assert_goes_on(tmp_path / 'run', whole, env)
+    assert_one_line(done, '/dev/shm', '--config.data.workers')
+    done = run(folder / 'run', env, 'exec "$@"', setting)
+  assert done.code == 0, done
+  assert_same_training(program, folder / 'run')
+
+
+@MOUNTS
+@FULL
+def test_home_read_only(program, env, tmp_path):
+  """Where libraries would keep what they have found out."""
+  home = tmp_path / 'home'
+  home.mkdir()
+  shell = apart(
+    'mount --bind "$HOME" "$HOME" && mount -o remount,bind,ro "$HOME"'
+  )
+  done = run(tmp_path / 'run', env | {'HOME': str(home)}, shell)
+  assert done.code == 0, done
+  assert_same_training(program, tmp_path / 'run')
 
 
 @FULL
-def test_few_open_files(whole, env, tmp_path):
-  done = run(train(tmp_path / 'run'), env, 'ulimit -n 16; exec "$@"')
+def test_sixteen_open_files(program, env, tmp_path):
+  done = run(tmp_path / 'run', env, 'ulimit -n 16; exec "$@"')
   if done.code:
     assert_one_line(done, 'open files')
-  assert_goes_on(tmp_path / 'run', whole, env)
-
-
-def damage(path: pathlib.Path, how: str, every: int = 0) -> bytes:
-  """Cuts a file in the middle, or flips bits there or everywhere."""
-  data = bytearray(path.read_bytes())
-  middle = len(data) // 2
-  if how == 'cut':
-    path.write_bytes(data[:middle])
-  else:
-    for place in range(middle, len(data), every) if every else [middle]:
-      data[place] ^= 16
-    path.write_bytes(data)
-  return bytes(data)
-
-
-@pytest.mark.parametrize('how', ['cut', 'flipped'])
-@FULL
-def test_damaged_checkpoint(half, whole, env, how):
-  """The line says what to move away; then it goes on from the one before."""
-  latest = half / f'checkpoints/{saved_steps(half / "checkpoints")[-1]}'
-  largest = max(
-    (p for p in latest.rglob('*') if p.is_file()),
-    key=lambda p: p.stat().st_size,
-  )
-  damage(largest, how)
-  before = saved_steps(half / 'checkpoints')[-2]
-  assert_one_line(
-    run(train(half), env),
-    f'{latest} is damaged',
-    f'move that folder away to resume from checkpoint {before}',
-  )
-  latest.rename(half.parent / 'away')
-  assert_goes_on(half, whole, env)
-
-
-@pytest.mark.parametrize('how', ['cut', 'flipped'])
-@FULL
-def test_damaged_shard(env, tmp_path, how):
-  """It is refused at the start, or at its first record; a build mends it."""
-  build = (*BUILD, f'--data_dir={tmp_path / "data"}')
-  assert run(build, env).code == 0
-  flags = (
-    '--config.data.source=tfds',
-    '--config.data.frame_size=32',
-    f'--config.data.data_dir={tmp_path / "data"}',
-  )
-  done = run(train(tmp_path / 'whole', *flags), env)
+    done = run(tmp_path / 'run', env)
   assert done.code == 0, done
-  shard = next((tmp_path / 'data').rglob('*train*array_record*'))
-  damage(shard, how, every=50)
-  error = assert_one_line(
-    run(train(tmp_path / 'run', *flags), env), f'train split of {shard.parent}'
-  )
-  assert error.endswith('--overwrite')
-  assert run((*build, '--overwrite'), env).code == 0
-  assert_goes_on(tmp_path / 'run', tmp_path / 'whole', env, *flags)
-
-
-@pytest.fixture(scope='module')
-def videos(tmp_path_factory) -> pathlib.Path:
-  """Eight videos of noise, of three frames each, to train and validate on."""
-  folder, rng = tmp_path_factory.mktemp('videos'), np.random.default_rng(0)
-  for split in ('train', 'validation', 'test'):
-    for scene in range(8):
-      for frame in range(3):
-        path = folder / split / f'scene_{scene}' / f'frame_{frame}.png'
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(path)
-  return folder
-
-
-@pytest.mark.parametrize('how', ['cut', 'flipped'])
-@pytest.mark.parametrize('split', ['train', 'validation'])
-@FULL
-def test_damaged_image(videos, env, tmp_path, how, split):
-  """Of train it shows when it is read, of validation before update 1."""
-  shutil.copytree(videos, tmp_path / 'videos')
-  flags = (
-    '--config.data.source=folder',
-    f'--config.data.path={tmp_path / "videos"}',
-    '--config.data.num_frames=3',
-    '--config.data.context_window=2',
-    '--config.data.min_context=1',
-    '--config.data.max_context=2',
-    '--config.data.test_context=(0,)',
-    '--config.data.num_targets=1',
-  )
-  broken = tmp_path / 'videos' / split / 'scene_5' / 'frame_1.png'
-  damage(broken, how)
-  assert_one_line(run(train(tmp_path / 'run', *flags), env), str(broken))
-  if split == 'validation':
-    assert not (tmp_path / 'run').exists()
-  shutil.copy(videos / broken.relative_to(tmp_path / 'videos'), broken)
-  done = run(train(tmp_path / 'whole', *flags), env)
-  assert done.code == 0, done
-  assert_goes_on(tmp_path / 'run', tmp_path / 'whole', env, *flags)
-
-
-# The wall clock as Python tells it, an hour off to either side, call by call.
-_CLOCK = """
-import itertools, runpy, sys, time
-jumps = itertools.cycle([0, 3600, 0, -3600])
-now, now_ns = time.time, time.time_ns
-time.time = lambda: now() + next(jumps)
-time.time_ns = lambda: now_ns() + next(jumps) * 10**9
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name='__main__')
-"""
-
-
-@FULL
-def test_clock_that_jumps(half, whole, env, tmp_path):
-  """Within a run; and files of a run from the future and from 1971."""
-  done = run(('-c', _CLOCK, *train(tmp_path / 'run')), env)
-  assert done.code == 0, done
-  assert_same_training(whole, tmp_path / 'run')
-  for number, path in enumerate(sorted(half.rglob('*'))):
-    when = 4e9 if number % 2 else 4e7
-    os.utime(path, (when, when))
-  assert_goes_on(half, whole, env)
-
-
-def begin(command: tuple, env: dict[str, str], err: pathlib.Path):
-  return subprocess.Popen(
-    [sys.executable, *map(str, command)],
-    cwd=ROOT,
-    env=env,
-    stdin=subprocess.DEVNULL,
-    stdout=subprocess.DEVNULL,
-    stderr=err.open('w'),
-  )
-
-
-def wait_for(condition, process: subprocess.Popen, seconds: float = 300):
-  """Until it holds; the process must be alive all the while."""
-  end = time.monotonic() + seconds
-  while not condition():
-    assert process.poll() is None and time.monotonic() < end
-    time.sleep(0.02)
-
-
-def logged(folder: pathlib.Path) -> int:
-  """Updates that a run has logged."""
-  path = folder / 'metrics.jsonl'
-  return path.read_bytes().count(b'\n') if path.exists() else 0
-
-
-@FULL
-def test_two_programs_in_one_folder(whole, env, tmp_path):
-  """The second ends and names the first, which notices nothing."""
-  folder = tmp_path / 'run'
-  first = begin(train(folder), env, tmp_path / 'err')
-  wait_for((folder / 'versions.json').exists, first)
-  assert_one_line(
-    run(train(folder), env), f'in use by process {first.pid} on', str(folder)
-  )
-  assert first.wait(600) == 0
-  assert_same_training(whole, folder)
-
-
-def children(pid: int) -> list[int]:
-  """Processes that a process has started, and those that they have."""
-  found = []
-  for task in pathlib.Path(f'/proc/{pid}/task').iterdir():
-    for child in map(int, (task / 'children').read_text().split()):
-      found += [child, *children(child)]
-  return found
-
-
-def is_worker(pid: int) -> bool:
-  """Whether a process reads scenes; one more watches over shared memory."""
-  try:
-    command = pathlib.Path(f'/proc/{pid}/cmdline').read_bytes()
-  except OSError:
-    return False
-  return b'spawn_main' in command
-
-
-@FULL
-def test_lost_data_worker(whole, env, tmp_path):
-  """The kernel takes one where memory is short."""
-  folder = tmp_path / 'run'
-  process = begin(train(folder, WORKERS), env, tmp_path / 'err')
-  wait_for(lambda: logged(folder) >= 2, process)
-  workers = [pid for pid in children(process.pid) if is_worker(pid)]
-  assert len(workers) >= 2, workers
-  os.kill(workers[-1], signal.SIGKILL)
-  code, err = process.wait(120), (tmp_path / 'err').read_text()
-  assert_one_line(Done(code, '', err), 'no batch for update', str(folder))
-  saved = saved_steps(folder / 'checkpoints')[-1]
-  assert f'update {saved} is saved; the same command goes on' in err
-  assert max(row['step'] for row in rows(folder)) == saved > 1
-  assert_goes_on(folder, whole, env, WORKERS)
+  assert_same_training(program, tmp_path / 'run')
 
 
 @pytest.mark.parametrize(
   'shell',
   [
-    '"$@" 2>&1 | head -1 >/dev/null; exit ${PIPESTATUS[0]}',
+    '"$@" 2>&1 | head -2 >/dev/null; exit ${PIPESTATUS[0]}',
     'exec "$@" >/dev/full 2>/dev/full',
-    'exec "$@" >&- 2>&-',
-    'exec "$@" <&-',
+    'exec "$@" <&- >&- 2>&-',
   ],
 )
 @FULL
-def test_terminal_that_is_gone(whole, env, tmp_path, shell):
-  done = run(train(tmp_path / 'run'), env, shell)
-  assert done.code == 0, done
-  assert_same_training(whole, tmp_path / 'run')
+def test_shell_that_takes_no_output(program, env, tmp_path, shell):
+  assert run(tmp_path / 'run', env, shell).code == 0
+  assert_same_training(program, tmp_path / 'run')
+
+
+@FULL
+def test_two_programs_in_one_folder(program, env, tmp_path):
+  """The second ends and names the first, which notices nothing."""
+  folder = tmp_path / 'run'
+  first = subprocess.Popen(
+    [sys.executable, *TRAIN, f'--workdir={folder}'],
+    cwd=ROOT,
+    env=env,
+    stdin=subprocess.DEVNULL,
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+  )
+  while not (folder / 'versions.json').exists():
+    assert first.poll() is None
+    time.sleep(0.02)
+  first.send_signal(signal.SIGSTOP)  # so that it is not the first to end
+  try:
+    done = run(folder, env)
+  finally:
+    first.send_signal(signal.SIGCONT)
+  assert_one_line(done, f'in use by process {first.pid} on', str(folder))
+  assert first.wait(900) == 0
+  assert_same_training(program, folder)

@@ -7,12 +7,10 @@ import pathlib
 import signal
 import sys
 
-import chex
 import jax
 import pytest
 
 from cgqn_jax.evaluation.validation import Validation
-from cgqn_jax.models.build import build
 from cgqn_jax.training import loop, watch
 from cgqn_jax.training.checkpoints import (
   Checkpoints,
@@ -20,7 +18,8 @@ from cgqn_jax.training.checkpoints import (
   saved_steps,
 )
 from cgqn_jax.training.metrics_log import Log
-from tests.experiments.trained_files import restore, rows
+from tests.experiments.trained_files import rows
+from tests.training.trainer import assert_same_run, compiled_once, train
 
 UPDATES = 6
 
@@ -38,26 +37,9 @@ def config(make_config):
 
 
 @pytest.fixture(scope='module', autouse=True)
-def compiled_once(config):
-  """All trainings here are of one config: they share what is compiled."""
-  model = build(config)
-  validation = Validation(model, config)
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(loop, 'build', lambda _: model)
-    patch.setattr(loop, 'Validation', lambda *_: validation)
-    over_devices, updates = loop.update_lib.over_devices, []
-
-    def once(update):
-      updates[:] = updates or [over_devices(update)]
-      return updates[0]
-
-    patch.setattr(loop.update_lib, 'over_devices', once)
+def compiled(config):
+  with compiled_once(config):
     yield
-
-
-def train(config, workdir) -> str | None:
-  workdirs = {0: str(workdir)}
-  return loop.train(loop.check(config, workdirs), config, workdirs)
 
 
 @pytest.fixture(scope='module')
@@ -74,14 +56,8 @@ def assert_goes_on(config, workdir, whole, saved: int | None) -> None:
   expected = [] if saved is None else [saved]
   assert saved_steps(workdir / 'checkpoints') == expected
   assert train(config, workdir) is None
-  chex.assert_trees_all_equal(
-    restore(workdir, UPDATES), restore(whole, UPDATES)
-  )
-  assert rows(workdir) == rows(whole)
-  names = [
-    sorted(p.name for p in (w / 'images').iterdir()) for w in (workdir, whole)
-  ]
-  assert names[0] == names[1] and len(names[0]) == 2
+  assert_same_run(whole, workdir)
+  assert len(list((whole / 'images').iterdir())) == 2
 
 
 def raising(function, error, when):
