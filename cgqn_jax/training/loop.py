@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 import numpy as np
 
+from cgqn_jax import files
 from cgqn_jax.data import protocols
 from cgqn_jax.data.batches import training_batches
 from cgqn_jax.data.examples import Source
@@ -241,7 +242,7 @@ def _train(
     if text := cluster.lost(error):
       raise ValueError(f'{names}: {text}') from error
     if isinstance(error, OSError):  # of the log, the pictures, the data
-      raise ValueError(f'{names}: {error}') from error
+      raise ValueError(f'{names}: {files.explain(error)}') from error
     raise
   return None
 

@@ -40,6 +40,10 @@ from tests.training.trainer import assert_same_run, compiled_once, train
 ROOT = pathlib.Path(__file__).parents[2]
 FULL = pytest.mark.crash
 MOUNTS = pytest.mark.skipif(os.geteuid() != 0, reason='only root may mount')
+# TensorBoard's writer cannot close what it cannot flush.
+UNCLOSED = pytest.mark.filterwarnings(
+  'ignore:Exception ignored in. <_io.FileIO'
+)
 UPDATES = 30
 
 
@@ -82,6 +86,11 @@ def half(whole, tmp_path) -> pathlib.Path:
   return folder
 
 
+def copied(config: ConfigDict) -> ConfigDict:
+  """A config whose groups are its own, too."""
+  return ConfigDict(config.to_dict())
+
+
 def refusal(config: ConfigDict, folder: pathlib.Path) -> str:
   """The line with which a training ends; '' where it works all the same."""
   try:
@@ -121,19 +130,19 @@ def fill(folder: pathlib.Path, spare: int) -> pathlib.Path:
   return ballast
 
 
-@pytest.mark.parametrize(
-  ('spare', 'saved'), [(20_000, 0), (300_000, 0), (1_000_000, 1)]
-)
+@pytest.mark.parametrize('spare', [20_000, 60_000, 300_000])
+@UNCLOSED
 @MOUNTS
-def test_disk_full(config, whole, tmp_path, capsys, spare, saved):
-  """At the start, in the first save, and in a later one."""
+def test_disk_full(config, whole, tmp_path, capsys, spare):
+  """In the log, in the first save, and after some that are whole."""
   with disk(tmp_path / 'disk', '16m') as place:
     ballast, folder = fill(place, spare), place / 'run'
-    assert 'No space left on device' in refusal(config, folder)
-    steps = saved_steps(folder / 'checkpoints')
-    assert bool(steps) == bool(saved)
-    if saved:  # whatever of the last save did not fit
-      assert f'update {steps[-1]} is saved' in capsys.readouterr().err
+    text = refusal(config, folder)
+    assert 'No space left on device' in text
+    steps, said = saved_steps(folder / 'checkpoints'), capsys.readouterr().err
+    assert bool(steps) == (spare > 100_000)
+    left = f'update {steps[-1]}' if steps else 'nothing'
+    assert f'{left} is saved; the same command goes on' in said
     ballast.unlink()
     assert_goes_on(config, folder, whole)
 
@@ -149,6 +158,7 @@ def limit(which: int, value: int) -> Iterator[None]:
     resource.setrlimit(which, before)
 
 
+@UNCLOSED
 @pytest.mark.parametrize('largest', [1_000, 12_000, 40_000])
 def test_largest_file(config, whole, tmp_path, largest):
   """A quota of another kind, which needs no root."""
@@ -159,8 +169,9 @@ def test_largest_file(config, whole, tmp_path, largest):
 
 
 def test_few_open_files(config, whole, half):
-  opened = max(int(p.name) for p in pathlib.Path('/proc/self/fd').iterdir())
-  with limit(resource.RLIMIT_NOFILE, opened + 3):
+  opened = {int(p.name) for p in pathlib.Path('/proc/self/fd').iterdir()}
+  free = [number for number in range(999) if number not in opened]
+  with limit(resource.RLIMIT_NOFILE, free[2]):
     text = refusal(config, half)
   assert 'oo many open files' in text and 'damaged' not in text
   assert_goes_on(config, half, whole)
@@ -218,7 +229,7 @@ def of_images(config, tmp_path_factory) -> ConfigDict:
       for number, frame in enumerate(rng.integers(0, 256, shape, np.uint8)):
         Image.fromarray(frame).save(folder / f'frame_{number}.png')
   assert len(source) > 8
-  config = ConfigDict(config)
+  config = copied(config)
   config.data.source, config.data.path = 'folder', str(root)
   return config
 
@@ -227,7 +238,7 @@ def of_images(config, tmp_path_factory) -> ConfigDict:
 @pytest.mark.parametrize('split', ['train', 'validation'])
 def test_damaged_image(of_images, tmp_path, split, how):
   """Found when it is read; of validation, before anything is written."""
-  config = ConfigDict(of_images)
+  config = copied(of_images)
   config.data.path = str(tmp_path / 'videos')
   shutil.copytree(of_images.data.path, config.data.path)
   image = pathlib.Path(config.data.path) / split / 'scene_3' / 'frame_1.png'
@@ -270,7 +281,7 @@ def workers() -> list[int]:
 
 def test_lost_data_worker(config, whole, tmp_path, monkeypatch, capsys):
   """The kernel takes one where memory is short."""
-  config, write = ConfigDict(config), Log.scalars
+  config, write = copied(config), Log.scalars
   config.data.workers = 2
 
   def kill(self, step, values, **split):
