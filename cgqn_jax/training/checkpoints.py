@@ -55,8 +55,6 @@ class Checkpoints(contextlib.AbstractContextManager):
     check_name(folder)
     if folder.exists() and not folder.is_dir():
       raise ValueError(f'{folder} is a file; checkpoints need a folder')
-    self._quiet = contextlib.ExitStack()
-    self._quiet.enter_context(_without_late_ends())
     # Orbax logs a dozen lines a save, and warns of what is meant here; its
     # errors are raised as well.
     logging.getLogger('absl').addFilter(_not_from_orbax)
@@ -77,6 +75,8 @@ class Checkpoints(contextlib.AbstractContextManager):
       )
     except Exception as error:
       raise ValueError(f'{folder} cannot be opened: {error}') from error
+    self._quiet = contextlib.ExitStack()
+    self._quiet.enter_context(_without_late_ends())
     self.wait()
 
   def save(

@@ -30,6 +30,8 @@ COMMAND = (
   f'--config.num_steps={LAST}',
   '--config.keep_checkpoints=9',
   '--config.batch_size=8',
+  '--config.validation_best_of=0',
+  '--config.model.draw_steps=1',
 )
 
 
