@@ -32,7 +32,6 @@ Step = int | str  # a number, also as text, 'latest' or 'best'
 # Old checkpoints are renamed into this folder before they are deleted, so
 # that a kill in the middle leaves no half of one.
 _DELETED = '.deleted'
-_PATIENCE = 2_000_000  # seconds that a save may take; in ms it is an int32
 _LATE = 0.1  # seconds until all have ended that were under way at an error
 # Of errors that say nothing of the files themselves.
 _NO_DAMAGE = ('Too many open files', 'Permission denied', 'Cannot allocate')
@@ -63,8 +62,6 @@ class Checkpoints(contextlib.AbstractContextManager):
       cleanup_tmp_directories=True,
       best_fn=_loss,  # Orbax writes our notes only where there is one
       best_mode='min',
-      # Orbax measures by the clock, which may jump in a save.
-      async_options=ocp.AsyncOptions(timeout_secs=_PATIENCE),
       # Losses come after a save, and Orbax would not know them: `_prune`.
       preservation_policy=ocp.checkpoint_managers.LatestN(n=None),
     )

@@ -263,6 +263,8 @@ def test_damaged_image(of_images, tmp_path, split, how):
   assert_goes_on(config, tmp_path / 'run', tmp_path / 'whole')
 
 
+@pytest.mark.xfail(reason='Orbax ends a save in which the clock jumps ahead')
+@FULL
 def test_clock_that_jumps(config, whole, half, tmp_path, monkeypatch):
   """An hour forth and back from call to call; files of 1971 and 2096.
 
