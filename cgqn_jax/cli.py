@@ -102,11 +102,26 @@ def start(
       others begin anew. It is said to whoever interrupts it.
     bare: a path's flag that must be given, with its name or without.
   """
+  _open_standard_files()
   flags.mark_flags_as_required(required)
   app.run(
     lambda argv: _run(program, argv, resumes),
     flags_parser=lambda argv: _parse(argv, bare),
   )
+
+
+def _open_standard_files() -> None:
+  """Has nothing read and written where a shell closed what is standard.
+
+  Else a file of ours would take the number, and get what is printed.
+  """
+  for number in (0, 1, 2):
+    try:
+      os.fstat(number)
+    except OSError:
+      os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+  sys.stdout = sys.stdout or open(1, 'w', closefd=False)
+  sys.stderr = sys.stderr or open(2, 'w', closefd=False)
 
 
 def parse_frames(text: str, flag: str, count: int) -> list[int]:

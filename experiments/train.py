@@ -9,7 +9,8 @@ step), checkpoints/, images/ and tensorboard/. A dataset that is missing is
 built first. --seeds=0,1,2 trains these seeds together, which takes less time
 than one after the other; each leaves the workdir that it would leave alone. On
 a cluster, start one process per host with --distributed; each reads its share
-of every batch.
+of every batch. Where the cluster does not say who is who, each also gets
+--coordinator=host:port of process 0, --num_processes=N and --process_id=k.
 """
 
 from cgqn_jax.training import preemption
@@ -29,7 +30,7 @@ from ml_collections import config_flags
 
 from cgqn_jax import cli, fields
 from cgqn_jax.data import sources
-from cgqn_jax.training import loop, summary, workdir
+from cgqn_jax.training import cluster, loop, summary, workdir
 from cgqn_jax.training.progress import say
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -41,20 +42,49 @@ _WORKDIR = cli.path_flag(
   'Folder of the run; by default runs/<dataset>-<model>-<preset>-seed<k>, and '
   "of one's own scenes with the name of their folder for the dataset.",
 )
+_BUILDING = 24 * 3600  # seconds that a dataset may take, while others wait
 _SEEDS = flags.DEFINE_list(
   'seeds',
   None,
   'Train these seeds together, each in <workdir>-seed<k>, as if it were alone.',
 )
 _DISTRIBUTED = flags.DEFINE_bool(
-  'distributed', False, 'Call jax.distributed.initialize() first.'
+  'distributed', False, 'Train together with the other processes of a cluster.'
+)
+_COORDINATOR = flags.DEFINE_string(
+  'coordinator',
+  None,
+  'Of --distributed, where no cluster says it: host:port of process 0.',
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+  'num_processes',
+  None,
+  'Of --coordinator: how many processes there are.',
+  lower_bound=1,
+)
+_PROCESS_ID = flags.DEFINE_integer(
+  'process_id', None, 'Of --coordinator: which is this one.', lower_bound=0
 )
 
 
 def run() -> None:
-  """Reads the flags and trains."""
+  """Reads the flags and trains, alone or as one process of a cluster."""
+  given = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
   if _DISTRIBUTED.value:
-    _join()
+    with cluster.joined(*given):
+      stopped = _train()
+  elif any(value is not None for value in given):
+    raise ValueError(
+      '--coordinator, --num_processes and --process_id are of --distributed; '
+      'give it too, or leave them out'
+    )
+  else:
+    stopped = _train()
+  if stopped:
+    raise cli.Stopped(stopped)
+
+
+def _train() -> str | None:
   config = _CONFIG.value
   fields.check(config)  # which the name of the folder is made of
   sources.make_absolute(config)
@@ -67,12 +97,14 @@ def run() -> None:
     workdirs = {seed: f'{stem}-seed{seed}' for seed in _seeds(_SEEDS.value)}
   # Before a dataset is built for nothing.
   model = loop.check(config, workdirs)
-  say(summary.plan(model, config, len(workdirs)))
-  sources.build_missing(config)
-  if stopped := loop.train(model, config, workdirs):
-    raise cli.Stopped(stopped)
   if jax.process_index() == 0:
+    say(summary.plan(model, config, len(workdirs)))
+    sources.build_missing(config)
+  cluster.wait('dataset', _BUILDING)
+  stopped = loop.train(model, config, workdirs)
+  if not stopped and jax.process_index() == 0:
     _say_next(workdirs.values())
+  return stopped
 
 
 def _say_next(folders: Iterable[str | pathlib.Path]) -> None:
@@ -92,17 +124,6 @@ def _say_next(folders: Iterable[str | pathlib.Path]) -> None:
       f'next: {command("evaluate")} --workdir={run} --num_scenes=200 '
       '--num_samples=30'
     )
-
-
-def _join() -> None:
-  """Finds the other processes; ValueError where there is no cluster."""
-  try:
-    jax.distributed.initialize()
-  except (ValueError, RuntimeError) as error:
-    raise ValueError(
-      f'--distributed: {error} No cluster tells this process of the others; '
-      'start one by srun, mpirun or on a TPU pod, or leave the flag out'
-    ) from error
 
 
 def _seeds(given: Sequence[str]) -> list[int]:

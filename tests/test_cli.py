@@ -156,6 +156,7 @@ def test_an_output_that_nobody_takes(tmp_path):
     "$0" "$1" --count=100000 | head -2; echo ${PIPESTATUS[0]}
     "$0" "$1" > /dev/full; echo $?
     PYTHONIOENCODING=ascii "$0" "$1"; echo $?
+    "$0" "$1" >&- 2>&- <&-; echo $?
   """
   done = subprocess.run(
     ['bash', '-c', commands, sys.executable, str(script)],
@@ -163,7 +164,7 @@ def test_an_output_that_nobody_takes(tmp_path):
     capture_output=True,
     text=True,
   )
-  out = ['0 ±', '1 ±', '141', '1', '0 \\xb1', '0']
+  out = ['0 ±', '1 ±', '141', '1', '0 \\xb1', '0', '0']
   assert done.stdout.splitlines() == out
   error = 'error: the output cannot be written: No space left on device'
   assert done.stderr == f'{error}; free some space\n'

@@ -1,6 +1,7 @@
 """Where scenes come from: a prepared dataset, a simulator, files of others."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+import contextlib
 import os
 import pathlib
 import re
@@ -177,19 +178,14 @@ class TfdsSource(Source):
         f'dataset {config.dataset}/{dataset_config(config)} is not built; '
         f'build it with: {build}'
       )
-    try:
+    self._path, self._build = path, f'{build} --overwrite'
+    with self._readable():
       builder = tfds.builder_from_directory(path)
       self._records = builder.as_data_source(split)
       # The last record of every shard: a truncated file shows here, not in
       # the middle of a run.
       ends = np.cumsum(builder.info.splits[split].shard_lengths)
       lasts = [self._records[int(end) - 1] for end in ends]
-    except Exception as error:
-      reason = str(error).splitlines()[0] if str(error) else type(error)
-      raise ValueError(
-        f'the {split} split of {path} cannot be read ({reason}); build it '
-        f'again with: {build} --overwrite'
-      ) from error
     for last in lasts:
       check_frames(config, last['frames'].shape, path)
       checked_views(config, _views(last), path)
@@ -197,8 +193,21 @@ class TfdsSource(Source):
   def __len__(self) -> int:
     return len(self._records)
 
+  @contextlib.contextmanager
+  def _readable(self, scene: str = '') -> Iterator[None]:
+    """Turns any error of reading into a ValueError that says what to do."""
+    try:
+      yield
+    except Exception as error:
+      reason = str(error).splitlines()[0] if str(error) else type(error)
+      raise ValueError(
+        f'{scene}the {self.split} split of {self._path} cannot be read '
+        f'({reason}); build it again with: {self._build}'
+      ) from error
+
   def __getitem__(self, index: int) -> Example:
-    record = self._records[index]
+    with self._readable(f'scene {index} of '):
+      record = self._records[index]
     example_id = int(record['example_id'])
     pixels = record.get('face_pixels')
     return Example(record['frames'], (), _views(record), example_id, pixels)

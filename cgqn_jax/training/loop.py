@@ -16,13 +16,14 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 import numpy as np
 
+from cgqn_jax import files
 from cgqn_jax.data import protocols
 from cgqn_jax.data.batches import training_batches
 from cgqn_jax.data.examples import Source
 from cgqn_jax.data.sources import open_source
 from cgqn_jax.evaluation.validation import Validation
 from cgqn_jax.models.build import Model, build
-from cgqn_jax.training import checkpoints, summary
+from cgqn_jax.training import checkpoints, cluster, summary
 from cgqn_jax.training import update as update_lib
 from cgqn_jax.training import workdir as workdir_lib
 from cgqn_jax.training.checkpoints import Checkpoints
@@ -205,6 +206,7 @@ def _train(
   with compiling or contextlib.nullcontext():
     states = [run.state(model, start) for run in runs]
   states = jax.tree.map(lambda *x: jnp.stack(x), *states)
+  cluster.wait('start')  # what devices wait for must come within seconds
   states = update_lib.replicate(states)
   update = update_lib.make_update(model, config)
   update = update_lib.over_seeds(update, [run.config.seed for run in runs])
@@ -263,8 +265,10 @@ def _train(
     raise  # for good: from here the run would only fail again
   except Exception as error:
     _rescue(runs, progress, states, pending)
+    if text := cluster.lost(error):
+      raise ValueError(f'{names}: {text}') from error
     if isinstance(error, OSError):  # of the log, the pictures, the data
-      raise ValueError(f'{names}: {error}') from error
+      raise ValueError(f'{names}: {files.explain(error)}') from error
     raise
   taken = '' if start else f' in {duration(time.monotonic() - began)}'
   for run in runs if jax.process_index() == 0 else ():
@@ -296,9 +300,13 @@ def _next(run: Run, step: int) -> Batch:
     raise
   except Exception as error:  # such as a worker that was killed
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    raise ValueError(
-      f'no batch for update {step:,} of {run.folder}: {reason}'
-    ) from error
+    text = f'no batch for update {step:,} of {run.folder}: {reason}'
+    if run.config.data.workers:
+      text += (
+        '; where memory or /dev/shm is short, give fewer '
+        '--config.data.workers, or 0, which reads without them'
+      )
+    raise ValueError(text) from error
 
 
 def _look(

@@ -28,7 +28,7 @@ from ml_collections import ConfigDict
 
 from cgqn_jax.config import upgraded
 from cgqn_jax.data.sources import dataset_name
-from cgqn_jax.files import as_path, read_json, write_json
+from cgqn_jax.files import as_path, is_left_behind, read_json, write_json
 from cgqn_jax.models.build import Model, build
 from cgqn_jax.training import checkpoints
 from cgqn_jax.training.checkpoints import Step
@@ -101,7 +101,7 @@ def check_workdir(path: str | pathlib.Path, config: ConfigDict) -> pathlib.Path:
     raise ValueError(f'{path} is a file; choose another --workdir')
   if (path / 'config.json').exists():
     _check_same(path, _read_config(path), _fields(config))
-  elif path.exists() and any(p.name[0] != '.' for p in path.iterdir()):
+  elif path.exists() and not all(_is_harmless(p) for p in path.iterdir()):
     raise ValueError(
       f'{path} is not a cgqn_jax workdir: it holds files but no config.json; '
       'choose another --workdir'
@@ -113,6 +113,16 @@ def check_workdir(path: str | pathlib.Path, config: ConfigDict) -> pathlib.Path:
     if not os.access(nearest, os.W_OK):
       raise OSError(errno.EACCES, 'no permission to write', str(nearest))
   return path
+
+
+def _is_harmless(path: pathlib.Path) -> bool:
+  """Whether a system left it, or a shell or scheduler logs into it.
+
+  Such files may lie in the folder of a run that is new.
+  """
+  return is_left_behind(path) or (
+    path.is_file() and path.suffix in ('.log', '.out', '.err')
+  )
 
 
 @contextlib.contextmanager

@@ -130,6 +130,27 @@ def test_a_damaged_dataset(config, prepared, tmp_path, damage):
   assert message.endswith('--overwrite')
 
 
+def test_a_record_with_flipped_bits(config, prepared, tmp_path):
+  """It opens, and the scene is named when it is read."""
+  shutil.copytree(prepared, tmp_path / 'copy')
+  config.data.update(source='tfds', data_dir=str(tmp_path / 'copy'))
+  (shard,) = sources.dataset_path(config).glob('*train*')
+  source = sources.open_source(config, 'train')
+  data = bytearray(shard.read_bytes())
+  for place in range(len(data) // 4, len(data) // 2, 50):
+    data[place] ^= 16
+  shard.write_bytes(data)
+  message = None
+  for index in range(len(source)):
+    try:
+      _ = source[index]
+    except ValueError as error:
+      message = str(error)
+  assert f'of the train split of {shard.parent} cannot be read' in message
+  assert message.startswith('scene ') and message.endswith('--overwrite')
+  assert '\n' not in message
+
+
 def test_a_dataset_with_other_frames(config, prepared):
   config.data.update(source='tfds', data_dir=str(prepared), num_frames=11)
   message = error_of(config)

@@ -8,19 +8,19 @@ import pathlib
 import signal
 import sys
 
-import chex
+import jax
 import pytest
 
 from cgqn_jax.evaluation.validation import Validation
-from cgqn_jax.models.build import build
-from cgqn_jax.training import loop
+from cgqn_jax.training import loop, watch
 from cgqn_jax.training.checkpoints import (
   Checkpoints,
   resolve,
   saved_steps,
 )
 from cgqn_jax.training.metrics_log import Log
-from tests.experiments.trained_files import restore, rows
+from tests.experiments.trained_files import rows
+from tests.training.trainer import assert_same_run, compiled_once, train
 
 UPDATES = 6
 
@@ -38,26 +38,9 @@ def config(make_config):
 
 
 @pytest.fixture(scope='module', autouse=True)
-def compiled_once(config):
-  """All trainings here are of one config: they share what is compiled."""
-  model = build(config)
-  validation = Validation(model, config)
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(loop, 'build', lambda _: model)
-    patch.setattr(loop, 'Validation', lambda *_: validation)
-    over_devices, updates = loop.update_lib.over_devices, []
-
-    def once(update):
-      updates[:] = updates or [over_devices(update)]
-      return updates[0]
-
-    patch.setattr(loop.update_lib, 'over_devices', once)
+def compiled(config):
+  with compiled_once(config):
     yield
-
-
-def train(config, workdir) -> str | None:
-  workdirs = {0: str(workdir)}
-  return loop.train(loop.check(config, workdirs), config, workdirs)
 
 
 @pytest.fixture(scope='module')
@@ -78,14 +61,8 @@ def assert_goes_on(config, workdir, whole, saved: int | None) -> None:
   expected = [] if saved is None else [saved]
   assert saved_steps(workdir / 'checkpoints') == expected
   assert train(config, workdir) is None
-  chex.assert_trees_all_equal(
-    restore(workdir, UPDATES), restore(whole, UPDATES)
-  )
-  assert rows(workdir) == rows(whole)
-  names = [
-    sorted(p.name for p in (w / 'images').iterdir()) for w in (workdir, whole)
-  ]
-  assert names[0] == names[1] and len(names[0]) == 2
+  assert_same_run(whole, workdir)
+  assert len(list((whole / 'images').iterdir())) == 2
 
 
 def raising(function, error, when):
@@ -255,6 +232,48 @@ def test_what_validation_needs_is_read_before_the_first_update(
   with pytest.raises(ValueError, match='scene 3 is broken'):
     train(config, tmp_path / 'new')
   assert list(tmp_path.iterdir()) == []
+
+
+def test_a_latent_that_is_not_used_is_named_once(
+  config, whole, tmp_path, monkeypatch, capsys
+):
+  """So short a run uses none; where samples differ it is not said."""
+  kl = [r['kl'] for r in rows(whole) if r['split'] == 'validation']
+  assert len(kl) == 2 and max(kl) < 0.1
+  assert train(config, tmp_path / 'one') is None
+  said = capsys.readouterr().err
+  assert said.count('warning: collapse: at update 3 the KL is 0.0') == 1
+  assert said.count('collapse') == 1
+  monkeypatch.setattr(Validation, 'spread', lambda *_: 0.1)
+  assert train(config, tmp_path / 'other') is None
+  assert 'collapse' not in capsys.readouterr().err
+
+
+def test_a_latent_that_explodes_is_named_once(
+  config, tmp_path, monkeypatch, capsys
+):
+  """Parameters are blown up before update 5, as too long a step does."""
+  monkeypatch.setattr(watch, '_UPDATES', 3)
+  monkeypatch.setattr(watch, '_NATS', 0.0)
+  over_devices = loop.update_lib.over_devices
+
+  def blown_up(update):
+    update, calls = over_devices(update), []
+
+    def call(states, batches):
+      calls.append(1)
+      if len(calls) == 5:
+        larger = jax.tree.map(lambda x: 20 * x, states.params)
+        states = states._replace(params=larger)
+      return update(states, batches)
+
+    return call
+
+  monkeypatch.setattr(loop.update_lib, 'over_devices', blown_up)
+  assert train(config, tmp_path) is None
+  said = capsys.readouterr().err
+  assert said.count('warning: explosion: at update 5 the KL is') == 1
+  assert said.count('explosion') == 1
 
 
 def test_a_second_trainer_is_refused(config, whole):

@@ -172,6 +172,18 @@ def test_foreign_and_missing_folders(tmp_path):
     read_workdir(tmp_path)
 
 
+def test_what_systems_and_schedulers_put_into_a_new_folder(tmp_path):
+  (tmp_path / 'lost+found').mkdir()
+  for name in ('.DS_Store', 'nohup.out', 'slurm-31.out', 'train.log', 'e.err'):
+    (tmp_path / name).write_text('mine')
+  assert open_workdir(tmp_path, make_config()) == tmp_path
+  assert (tmp_path / 'train.log').read_text() == 'mine'
+  other = tmp_path / 'other'
+  (other / 'runs.log').mkdir(parents=True)
+  with pytest.raises(ValueError, match='not a cgqn_jax workdir'):
+    open_workdir(other, make_config())
+
+
 def test_what_cannot_be_a_workdir_is_refused_before_it_is_made(tmp_path):
   file = tmp_path / 'file'
   file.write_text('mine')
