@@ -5,6 +5,7 @@ In a wheel these lie inside of the package, as they lie beside it in a clone
 """
 
 import pathlib
+import re
 
 from setuptools import find_packages, setup
 
@@ -25,9 +26,15 @@ def requirements() -> list[str]:
   return [line for line in text.split('\n\n')[0].splitlines() if line[0] != '#']
 
 
+def version() -> str:
+  """That of the package, which cannot be imported yet."""
+  text = (ROOT / 'cgqn_jax' / '__init__.py').read_text('utf-8')
+  return re.search(r"^__version__ = '(.*)'$", text, re.M)[1]
+
+
 setup(
   name='cgqn_jax',
-  version='0.2.0',
+  version=version(),
   description=(
     'Consistent generative query networks in JAX: sample any frames of a '
     'scene from any others, in one jump.'
@@ -44,7 +51,7 @@ setup(
     f'cgqn_jax.{folder.replace("/", ".")}': folder for folder in SHIPPED
   },
   package_data={
-    'cgqn_jax': ['weights/**/*', '**/*.png', '**/DIGITS.md'],
+    'cgqn_jax': ['weights/**/*', '**/*.png', '**/*.html', '**/DIGITS.md'],
     # TFDS reads these beside a builder.
     'cgqn_jax.datasets': ['*/*.md', '*/*.bib', '*/*.tsv', '*/*.txt'],
   },

@@ -7,6 +7,8 @@ frames = model.sample(params, key, context, context_mask, views, 4)
 import importlib
 from typing import Any
 
+__version__ = '0.2.0'
+
 # Read when they are asked for: a program whose imports take seconds must be
 # able to take signals before (`training.preemption`).
 _HOMES = {

@@ -7,6 +7,8 @@ import pathlib
 import subprocess
 import sys
 
+import cgqn_jax
+
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / 'cgqn_jax'
 FOLDERS = ('cgqn_jax', 'configs', 'datasets', 'experiments', 'tests')
@@ -124,6 +126,11 @@ def test_another_package_called_datasets_wins(tmp_path):
 def test_no_module_is_left_out_of_a_wheel():
   for path in MODULES:  # else find_packages passes it over
     assert (path.parent / '__init__.py').exists(), f'{path} is left out'
+
+
+def test_one_version():
+  text = (ROOT / 'CITATION.cff').read_text('utf-8')
+  assert f'\nversion: {cgqn_jax.__version__}\n' in text
 
 
 def test_no_machine_is_named():
