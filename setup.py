@@ -64,8 +64,14 @@ setup(
   python_requires='>=3.11',
   install_requires=requirements(),
   extras_require={
+    # Tests of experiments/explore.py's page, in a Chromium that is there.
+    'browser': ['playwright>=1.40'],
+    # docs/tour.ipynb, and its test.
+    'notebook': ['ipykernel>=6', 'nbclient>=0.10', 'nbformat>=5.7'],
     # Only the stock `tfds build` and its pipelines need these.
     'tf': ['apache-beam>=2.60', 'mlcroissant>=1.0', 'tensorflow-cpu>=2.18'],
+    # MP4 and the like, read and written.
+    'video': ['imageio-ffmpeg>=0.5'],
   },
   classifiers=[
     'Programming Language :: Python :: 3',
