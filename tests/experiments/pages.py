@@ -4,7 +4,7 @@ Every command and every piece of Python in a page's blocks runs as it stands
 there, from the top of the page to its end, in one folder that looks like a
 clone. Only this differs, so that it takes seconds:
 
-* a config's preset is `smoke`, on the networks of the preset that the page has;
+* a config's preset is `smoke`, with the tiny networks of the other tests;
 * `SHORT` is appended to a program's flags;
 * a dataset is its small sister, `_32_tiny`;
 * of `make` it is asked what it would do, and `LOOKED_AT` is not run at all.
@@ -32,11 +32,9 @@ SHORT = {
     '--config.final_variances=(0.9,)', '--config.curve.points=1',
   ],
   'figures.py': [],
-  'jump.py': ['--config.compared=cgqn,sssm', '--frames=6,8', '--repeats=2'],
+  'jump.py': ['--config.compared=cgqn,sssm', '--frames=6,8,12', '--repeats=6'],
   'build.py': ['--workers=1'],
 }  # fmt: skip
-# Muon takes long to compile.
-_QUICK = ('--config.optimizer.name=adam', '--config.num_steps=4')
 # Whoever gives these reads data of their own.
 _OWN = ('config.data.source', 'config.data.frame_size')
 
@@ -62,7 +60,7 @@ def shortened(words: list[str]) -> list[str]:
   if program != 'train.py':
     return [words[0], *flags, *SHORT[program]]
   residual = any('networks=residual' in flag for flag in flags)
-  short = [*RESIDUAL[1:], *_QUICK] if residual else TINY[1:]
+  short = (RESIDUAL if residual else TINY)[1:]
   given = {flag[2:].partition('=')[0] for flag in flags}
   added = {flag[2:].partition('=')[0]: flag for flag in short}
   return [
@@ -81,12 +79,8 @@ def _smaller(word: str, program: str) -> str:
     stem = value.removesuffix('_tiny').removesuffix('_32')
     return f'--config={stem}_32_tiny'
   file, *rest = value.split(':')
-  arguments = dict(x.split('=') for x in ''.join(rest).split(',') if x)
-  preset = arguments.get('preset', 'paper')
-  if preset in ('small', 'accelerator') and 'comparison' not in file:
-    arguments.setdefault('networks', 'residual')
-  arguments['preset'] = 'smoke'
-  joined = ','.join(f'{name}={x}' for name, x in arguments.items())
+  arguments = [x for x in ''.join(rest).split(',') if x[:7] != 'preset=']
+  joined = ','.join(['preset=smoke', *filter(None, arguments)])
   return f'--config={file}:{joined}'
 
 
