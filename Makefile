@@ -4,6 +4,8 @@
 # make test-slow    trainings to a level, two to three hours
 # make test-crash   kills programs fifty times, and compares: half an hour
 # make docs     docs/api.md from the docstrings, docs/tour.ipynb run anew: minutes
+# make test-docs    all commands and snippets of docs/, on tiny runs
+# make test-wheel   a wheel in an empty environment
 # make lint, make clean
 
 PYTHON ?= python3
@@ -14,7 +16,8 @@ CONFIG := configs/narratives.py:preset=small,narrative=color_reaction
 .DEFAULT_GOAL := help
 export TF_CPP_MIN_LOG_LEVEL := 2
 
-.PHONY: help demo test test-slow test-crash sample docs lint clean
+.PHONY: help demo test test-slow test-crash test-docs test-wheel sample docs lint \
+	clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -56,6 +59,12 @@ test-slow: $(VENV)/installed
 
 test-crash: $(VENV)/installed
 	$(BIN)/python -m pytest -q -s -m crash --durations=0 tests/crash
+
+test-docs: $(VENV)/installed
+	$(BIN)/python -m pytest -q -m docs tests/experiments/test_docs.py
+
+test-wheel: $(VENV)/installed
+	$(BIN)/python -m pytest -q -m wheel tests/test_wheel.py
 
 sample: $(VENV)/installed
 	@for name in color_reaction traveling_salesman; do \

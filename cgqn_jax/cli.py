@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from cgqn_jax import compilations, fields, files
+from cgqn_jax import compilations, fields, files, shipped
 
 DIVERGED = 3  # exit code of a training whose loss was not finite any more
 _OVERRIDE = re.compile(r'--?(?:no)?config\.(.*)', re.S)
@@ -299,7 +299,7 @@ def _read(values: flags.FlagValues, argv: Sequence[str]) -> Sequence[str]:
 
 
 def _find_config(argv: list[str]) -> str | None:
-  """The value of --config in a command line, in which `~` is expanded."""
+  """The value of --config in a command line, in which its file is named."""
   for place, argument in enumerate(argv):
     flag, equals, text = argument.partition('=')
     if flag not in ('--config', '-config'):
@@ -312,13 +312,36 @@ def _find_config(argv: list[str]) -> str | None:
     try:
       files.as_path(text)
       name, *arguments = text.split(':', 1)
-      path = files.as_path(name)
+      path = config_file(name)
     except ValueError as error:
       raise ValueError(f'--config: {error}') from error
     text = ':'.join([str(path), *arguments])
     argv[place] = f'{flag}={text}' if equals else text
     return text
   return None
+
+
+def config_file(name: str) -> pathlib.Path:
+  """The file that is meant by a name: a path, or else a shipped config.
+
+  Where there is no file configs/dice.py here, that and `dice` are the shipped
+  one, wherever a program is started.
+
+  Raises:
+    ValueError: in one line, where there is neither.
+  """
+  path = files.as_path(name)
+  if path.is_file():
+    return path
+  known = sorted(shipped.find('configs').glob('*.py'))
+  for file in known:
+    if name in (file.stem, f'configs/{file.name}'):
+      return file
+  here = '' if path.is_absolute() else f' in {os.getcwd()}'
+  raise ValueError(
+    f"No such file or directory: '{name}'{here}; give the whole path, or a "
+    f'config that comes with cgqn_jax: {", ".join(p.stem for p in known)}'
+  )
 
 
 def load_config(text: str) -> ConfigDict:
@@ -328,12 +351,6 @@ def load_config(text: str) -> ConfigDict:
     ValueError: in one line, where it gives none.
   """
   path, *arguments = text.split(':', 1)
-  if not pathlib.Path(path).is_file():
-    here = '' if pathlib.Path(path).is_absolute() else f' in {os.getcwd()}'
-    raise ValueError(
-      f"--config: No such file or directory: '{path}'{here}; go to the folder "
-      'of cgqn_jax, or give the whole path'
-    )
   try:
     module = runpy.run_path(path)
     if 'get_config' not in module:

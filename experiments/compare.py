@@ -43,7 +43,7 @@ from types import FrameType
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from cgqn_jax import cli, files
+from cgqn_jax import cli, files, shipped
 from cgqn_jax.comparison import results, scores, tables, trials
 from cgqn_jax.comparison import runs as runs_lib
 from cgqn_jax.comparison.runs import Run
@@ -84,13 +84,11 @@ def plan(config: ConfigDict, out: pathlib.Path) -> list[Run]:
 
 def variances_of(config: ConfigDict, name: str) -> tuple[float, ...]:
   """pixel_variance.values of a model's own config."""
-  if not pathlib.Path(config.base).is_file():
-    raise ValueError(
-      f'base is {config.base!r}, and there is no such file here; start from '
-      'the folder that it is relative to'
-    )
-  arguments = config.models[name].arguments
-  own = cli.load_config(f'{config.base}:{arguments}')
+  try:
+    base = cli.config_file(config.base)
+  except ValueError as error:
+    raise ValueError(f'base: {error}') from error
+  own = cli.load_config(f'{base}:{config.models[name].arguments}')
   if 'pixel_variance' not in own:
     raise ValueError(f'base is {config.base!r}, which is no config of one run')
   return own.pixel_variance['values']
@@ -222,10 +220,11 @@ def summarise(config: ConfigDict, runs: list[Run], out: pathlib.Path) -> None:
   text, summary = tables.tables(rows, curves, [run.model for run in lost])
   apart, differences = tables.difference_table(rows, scenes)
   chosen = trials.read(config, out)
-  command = shlex.join(['experiments/compare.py', *sys.argv[1:]])
+  program = shipped.command('experiments/compare.py')
+  command = f'{program} {shlex.join(sys.argv[1:])}'
   head = [f'{len(finished)} of {len(runs)} runs are finished.']
   head += [f'missing: {name}: {state}' for name, state in missing.items()]
-  parts = [f'`python {command}`', '\n'.join(head), text, apart]
+  parts = [f'`{command}`', '\n'.join(head), text, apart]
   parts += [trials.table(chosen)] if chosen else []
   text = '\n\n'.join(parts)
   results.write_rows(out, rows)

@@ -22,13 +22,12 @@ if __name__ == '__main__':
 from collections.abc import Iterable, Sequence
 import pathlib
 import shlex
-import sys
 
 from absl import flags
 import jax
 from ml_collections import config_flags
 
-from cgqn_jax import cli, fields
+from cgqn_jax import cli, fields, shipped
 from cgqn_jax.data import sources
 from cgqn_jax.training import cluster, loop, summary, workdir
 from cgqn_jax.training.progress import say
@@ -108,20 +107,15 @@ def _train() -> str | None:
 
 
 def _say_next(folders: Iterable[str | pathlib.Path]) -> None:
-  """Prints the commands that come next, as this one was given."""
-  program = pathlib.Path(sys.argv[0])
-
-  def command(name: str) -> str:
-    if program.suffix != '.py':  # an installed command, such as cgqn-train
-      return program.name.replace('train', name)
-    return f'python {shlex.quote(str(program.with_name(f"{name}.py")))}'
-
+  """Prints the commands that come next."""
+  sample = shipped.command('experiments/sample.py')
+  evaluate = shipped.command('experiments/evaluate.py')
   for folder in folders:
     run = shlex.quote(str(folder))
     picture = shlex.quote(str(pathlib.Path(folder) / 'samples.png'))
     say(
-      f'next: {command("sample")} --workdir={run} --out={picture}\n'
-      f'next: {command("evaluate")} --workdir={run} --num_scenes=200 '
+      f'next: {sample} --workdir={run} --out={picture}\n'
+      f'next: {evaluate} --workdir={run} --num_scenes=200 '
       '--num_samples=30'
     )
 

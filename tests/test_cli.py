@@ -43,7 +43,7 @@ def test_files_that_are_no_config(tmp_path, text, message):
     (['--config=gs://b/c.py'], '--config: gs://b/c.py is no path'),
     (['--config='], '--config: the path is empty'),
     (['--config=narratives.py'], "No such file or directory: 'narratives.py'"),
-    (['--config', 'narratives.py'], 'go to the folder of cgqn_jax, or give'),
+    (['--config', 'narratives.py'], 'or a config that comes with cgqn_jax: '),
     ([f'--config={ROOT}'], 'No such file'),
     ([NARRATIVES, '--config.batch-size=3'], 'the nearest is batch_size'),
     ([NARRATIVES, '--config.bach_size=3'], 'the nearest is batch_size'),
@@ -60,6 +60,23 @@ def test_command_lines_that_are_no_config(arguments, message):
   with pytest.raises(ValueError, match=message) as error:
     cli.read_config(arguments)
   assert '\n' not in str(error.value) and '\\' not in str(error.value)
+
+
+# Of ml_collections.
+@pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')
+@pytest.mark.parametrize('name', ['narratives', 'configs/narratives.py'])
+def test_a_shipped_config_is_found_anywhere(tmp_path, monkeypatch, name):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'narratives').mkdir()  # data, say; no file
+  config = cli.read_config([f'--config={name}:preset=smoke'])
+  assert config.preset == 'smoke' and config.dataset == 'narratives'
+  mine = tmp_path / name
+  if mine.is_dir():
+    mine.rmdir()
+  mine.parent.mkdir(exist_ok=True)
+  mine.write_text('def get_config(): raise ValueError("mine")')
+  with pytest.raises(ValueError, match='^mine$'):  # a file comes first
+    cli.read_config([f'--config={name}'])
 
 
 # Of ml_collections.

@@ -7,6 +7,8 @@ import pathlib
 import subprocess
 import sys
 
+import cgqn_jax
+
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / 'cgqn_jax'
 FOLDERS = ('cgqn_jax', 'configs', 'datasets', 'experiments', 'tests')
@@ -25,6 +27,7 @@ ORDER = (
     'images',
     'fields',
     'config',
+    'shipped',
     'cli',
     'compilations',
   ),
@@ -131,11 +134,14 @@ def test_another_package_called_datasets_wins(tmp_path):
   assert result.stdout == 'the other\n', result.stderr
 
 
-def test_only_cgqn_jax_is_installed():
-  text = (ROOT / 'setup.py').read_text()
-  assert "find_packages(include=['cgqn_jax', 'cgqn_jax.*'])" in text
+def test_no_module_is_left_out_of_a_wheel():
   for path in MODULES:  # else find_packages passes it over
     assert (path.parent / '__init__.py').exists(), f'{path} is left out'
+
+
+def test_one_version():
+  text = (ROOT / 'CITATION.cff').read_text('utf-8')
+  assert f'\nversion: {cgqn_jax.__version__}\n' in text
 
 
 def test_no_machine_is_named():

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 import numpy as np
 import tensorflow_datasets as tfds
 
+from cgqn_jax import shipped
 from cgqn_jax.data.examples import (
   Example,
   Source,
@@ -27,7 +28,7 @@ from cgqn_jax.files import as_path
 from cgqn_jax.simulators import dice, narratives
 from cgqn_jax.types import Array
 
-_BUILD = pathlib.Path(__file__).parents[2] / 'datasets' / 'build.py'
+_BUILD = 'datasets/build.py'
 SPLITS = ('train', 'validation', 'test')
 # Scenes of a simulated stream: as many ids as an int32 holds. Validation and
 # test stay the stored thousand, so that numbers compare.
@@ -128,10 +129,11 @@ def build_missing(config: ConfigDict) -> None:
   if config.data.source != 'tfds' or dataset_path(config):
     return
   name = dataset_config(config)
-  command = [sys.executable, str(_BUILD), config.dataset, f'--config={name}']
+  arguments = [config.dataset, f'--config={name}']
   if config.data.data_dir:
-    command.append(f'--data_dir={config.data.data_dir}')
-  shown = shlex.join(['python', 'datasets/build.py', *command[2:]])
+    arguments.append(f'--data_dir={config.data.data_dir}')
+  command = [sys.executable, str(shipped.find(_BUILD)), *arguments]
+  shown = shlex.join([*shipped.command(_BUILD).split(), *arguments])
   text = (
     f'dataset {config.dataset}/{name} is not built yet; it is built now, once, '
     f'on {os.cpu_count()} cores: {shown}'
@@ -168,7 +170,7 @@ class TfdsSource(Source):
     self.split = split
     path = dataset_path(config)
     build = (
-      f'python datasets/build.py {config.dataset} '
+      f'{shipped.command(_BUILD)} {config.dataset} '
       f'--config={dataset_config(config)}'
     )
     if config.data.data_dir:

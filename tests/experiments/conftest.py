@@ -58,6 +58,7 @@ for number, argv in enumerate(json.load(sys.stdin)):
       path = f'{sys.argv[1]}/{number}.{name}'
       os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY), fd)
     sys.argv, code = argv, 0
+    sys.path.insert(0, os.path.dirname(argv[0]))
     try:
       runpy.run_path(argv[0], run_name='__main__')
     except SystemExit as error:
@@ -85,16 +86,22 @@ class Done(NamedTuple):
 
 @pytest.fixture(scope='session')
 def programs(tmp_path_factory, env) -> Callable[[list], list[Done]]:
-  """Runs command lines, [script, *flags] each, one after the other."""
+  """Runs command lines, [script, *flags] each, one after the other.
 
-  def run(commands: list[list]) -> list[Done]:
+  A script without a folder is one of experiments/; `place` is where all run.
+  """
+
+  def run(commands: list[list], place: pathlib.Path = ROOT) -> list[Done]:
     folder = tmp_path_factory.mktemp('programs')
-    commands = [[f'experiments/{c[0]}', *map(str, c[1:])] for c in commands]
+    commands = [
+      [c[0] if '/' in c[0] else f'experiments/{c[0]}', *map(str, c[1:])]
+      for c in commands
+    ]
     done = subprocess.run(
       [sys.executable, '-c', _FORKS, str(folder)],
       input=json.dumps(commands),
       env=env,
-      cwd=ROOT,
+      cwd=place,
       capture_output=True,
       text=True,
     )

@@ -63,7 +63,7 @@ def test_mistakes(programs, tmp_path):
     ([SMALL, '--run=9'], 'no run 9; --list shows them, 1 to 8'),
     ([SMALL, '--summary'], 'none of the 8 runs in'),
     ([SMALL, '--list', '--config.compared=cgqn,vae'], "'vae'"),
-    ([SMALL, '--list', '--config.base=configs/no.py'], 'no such file'),
+    ([SMALL, '--list', '--config.base=configs/no.py'], 'base: No such'),
     ([SMALL, '--list', '--config.bias=1'], 'bias'),
     (['--config=configs/no.py', '--list'], 'configs/no.py'),
     (['--config=configs/narratives.py', '--list'], 'no experiment'),
