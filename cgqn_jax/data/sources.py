@@ -1,6 +1,6 @@
 """Where scenes come from: a prepared dataset, a simulator, files of others."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 import os
 import pathlib
 import re
@@ -23,7 +23,7 @@ from cgqn_jax.data.folders import FolderSource
 from cgqn_jax.data.gqn_records import GqnSource
 from cgqn_jax.files import as_path
 from cgqn_jax.simulators import dice, narratives
-from cgqn_jax.types import Array
+from cgqn_jax.types import Array, Scene
 
 _BUILD = pathlib.Path(__file__).parents[2] / 'datasets' / 'build.py'
 SPLITS = ('train', 'validation', 'test')
@@ -85,6 +85,16 @@ def make_absolute(config: ConfigDict) -> None:
   for field in ('path', 'data_dir'):
     if path := config.data.get(field):
       config.data[field] = os.path.abspath(as_path(path))
+
+
+def dataset_name(config: ConfigDict) -> str:
+  """What the scenes are called in results: that of one's own is the folder's.
+
+  Such a folder is read by the config of any dataset.
+  """
+  if config.data.source == 'folder':
+    return pathlib.Path(config.data.path).name
+  return f'{config.dataset}/{config.data.config}'
 
 
 def dataset_config(config: ConfigDict) -> str:
@@ -256,3 +266,32 @@ class DiceStream(_Stream):
   def to_frames(self, shown: Any, fixed: Any) -> Array:
     room = dice.Room(cameras=shown, **fixed)
     return dice.render_batch(room, self._frame_size, self._supersampling).frames
+
+
+def can_turn(config: ConfigDict) -> bool:
+  """Whether the simulator can draw the scenes from any side: rooms of dice."""
+  simulated = config.data.source in ('tfds', 'simulator')
+  return config.dataset == 'dice' and simulated
+
+
+def turntable(
+  config: ConfigDict, split: str, scenes: Sequence[int], count: int
+) -> Scene:
+  """Views all around these rooms, drawn by the simulator: [B, count, ...].
+
+  Raises:
+    ValueError: for scenes that it cannot draw so, and for a style of rooms
+      that there is not.
+  """
+  if not can_turn(config):
+    raise ValueError(
+      'views all around are of rooms that the simulator can draw, those of '
+      f'dice; this is {config.dataset}, source {config.data.source!r}'
+    )
+  stream = DiceStream(config, split)
+  rooms = dice.sample_batch(
+    split, scenes, style=dice.STYLES[config.data.config]
+  )
+  views = np.repeat(dice.turntable(count)[None], len(scenes), axis=0)
+  fixed = {k: v for k, v in rooms._asdict().items() if k != 'cameras'}
+  return Scene(np.asarray(stream.to_frames(views, fixed)), views)
