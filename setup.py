@@ -18,7 +18,9 @@ setup(
   author='The cgqn_jax authors',
   license='Apache-2.0',
   packages=find_packages(include=['cgqn_jax', 'cgqn_jax.*']),
-  package_data={'cgqn_jax': ['weights/**/*', '**/*.png', '**/DIGITS.md']},
+  package_data={
+    'cgqn_jax': ['weights/**/*', '**/*.png', '**/*.html', '**/DIGITS.md']
+  },
   python_requires='>=3.11',
   # Every pin is a lower bound, except Orbax's: version 1 is another library.
   install_requires=[
@@ -45,6 +47,8 @@ setup(
     'tqdm>=4.66',
   ],
   extras_require={
+    # Tests of experiments/explore.py's page, in a Chromium that is there.
+    'browser': ['playwright>=1.40'],
     # Only the stock `tfds build` and its pipelines need these.
     'tf': ['apache-beam>=2.60', 'mlcroissant>=1.0', 'tensorflow-cpu>=2.18'],
   },

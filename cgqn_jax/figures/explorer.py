@@ -32,7 +32,7 @@ from cgqn_jax.training.workdir import checkpoint_step, load
 from cgqn_jax.types import Params
 
 MOST_BYTES = 10 * 10**6  # of a page
-AZIMUTHS = 48  # all around a room of dice
+AZIMUTHS = 24  # all around a room of dice
 MARK = '<meta name="generator" content="cgqn_jax explorer">'  # of our pages
 _TEMPLATE = pathlib.Path(__file__).with_name('explorer.html')
 _CAMERA = 7  # numbers of a view: x, y, z, then sines and cosines
@@ -139,7 +139,7 @@ def explore(
   data = sources.dataset_name(config)
   name = pathlib.Path(workdir).name
   protocol = {
-    'Weights': f'{name}, update {step:,}, the averaged parameters where kept',
+    'Weights': f'{name}, update {step:,}',
     'Model': _model(config),
     'Data': (
       f'{data}, {split} split, source {config.data.source}, '
@@ -161,7 +161,7 @@ def explore(
       protocol['Note'] = note
   return page(
     shown,
-    title=f'{data.split("/")[-1].replace("_", " ").capitalize()}',
+    title=data.replace('/', ': ').replace('_', ' ').capitalize(),
     subtitle=f'{num_samples} samples of each scene, drawn by {name}',
     axis=axis,
     protocol=protocol,
@@ -225,7 +225,7 @@ def draw(
       one = jax.tree.map(lambda x, i=i: x[i : i + 1], batch)
       samples = draw_all(model, params, key, one, num_samples)[:, 0]
       tell = _around if turns else _along
-      yield tell(f'scene {scene}', one, views[i], samples)
+      yield tell(str(scene), one, views[i], samples)
 
   width = config.data.view_size
   axis = AZIMUTH if turns else {1: TIME, _CAMERA: YAW}.get(width, FRAME)
@@ -262,10 +262,11 @@ def page(
     length += len(json.dumps(encoded[-1]))
     whole = length * max(expected or 0, len(encoded)) / len(encoded)
     if whole > MOST_BYTES:
+      fit = MOST_BYTES * len(encoded) // length
       raise ValueError(
         f'the page would have about {whole / 1e6:.0f} MB; it may have '
-        f'{MOST_BYTES / 1e6:.0f}: show fewer scenes or samples, or fewer '
-        'azimuths of a room'
+        f'{MOST_BYTES / 1e6:.0f}: show {fit} scenes or fewer, fewer samples of '
+        'each, or fewer azimuths of a room'
       )
   if len(sizes) != 1:
     raise ValueError(f'frames are of sizes {sorted(sizes)}; give one size')
@@ -274,7 +275,7 @@ def page(
     'axis': axis.name,
     'circular': axis.circular,
     'fps': _ROOM_FPS if axis.circular else _VIDEO_FPS,
-    'all': 'MSE, all hidden frames' if not axis.circular else 'MSE, all views',
+    'all': 'MSE, hidden frames' if not axis.circular else 'MSE, all views',
     'subtitle': subtitle,
     'protocol': list((protocol or {}).items()),
     'scenes': encoded,
@@ -334,9 +335,7 @@ def _yaw(views: np.ndarray) -> np.ndarray:
   return np.degrees(np.arctan2(views[..., 3], views[..., 4])) % 360
 
 
-def _along(
-  label: str, one: Any, views: Views, samples: np.ndarray
-) -> Drawn:
+def _along(label: str, one: Any, views: Views, samples: np.ndarray) -> Drawn:
   """A scene of a batch of one, shown at its own frames."""
   context, order = views.context, views.targets
   count = len(order)
@@ -347,7 +346,7 @@ def _along(
   cameras = None
   if asked.shape[1] == 1:
     texts = [
-      f'{text}, time {time:.2f}'
+      f'{text}, t = {time:.2f}'
       for text, time in zip(texts, asked[:, 0], strict=True)
     ]
   if asked.shape[1] == _CAMERA:
@@ -368,9 +367,7 @@ def _along(
   )
 
 
-def _around(
-  label: str, one: Any, views: Views, samples: np.ndarray
-) -> Drawn:
+def _around(label: str, one: Any, views: Views, samples: np.ndarray) -> Drawn:
   """A room of a batch of one, shown from all around."""
   asked, count = np.asarray(one.target.views)[0], samples.shape[1]
   seen = np.asarray(one.context.views)[0, : len(views.context)]
