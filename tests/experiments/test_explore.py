@@ -18,7 +18,8 @@ def test_page_has_the_samples(finished, programs, tmp_path):
   )
   for ran in (arrays, done, again):
     assert ran.code == 0, ran.err
-  assert f'2 scene(s), 2 samples each, 0.1 MB: open {out}' in done.out
+  assert '2 scene(s), 2 samples each' in done.out
+  assert f'open {out} in a browser' in done.out
   assert own.code == 1 and 'azimuths is 5, and only rooms of dice' in own.err
   assert not (tmp_path / 'x.html').exists()
   page = out.read_text('utf-8')
