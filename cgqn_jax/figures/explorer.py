@@ -100,7 +100,8 @@ def explore(
   """The page of some scenes, their samples drawn by a trained model: HTML.
 
   Videos are shown at all their times, rooms of dice from all around, other
-  rooms in their own views, sorted by yaw.
+  rooms in their own views, sorted by yaw. A notebook shows it from a file:
+  IPython.display.IFrame('explore.html', 1000, 900).
 
   Args:
     workdir: of a training, or the name of shipped weights.
@@ -185,6 +186,10 @@ def draw(
 
   Arguments are as in `explore`.
   """
+  if len(scenes) == 0:
+    raise ValueError('no scene is named')
+  if num_samples < 1:
+    raise ValueError(f'num_samples is {num_samples}; it must be 1 or more')
   turns = sources.can_turn(config)
   if azimuths is not None and not turns:
     raise ValueError(
@@ -268,7 +273,9 @@ def page(
         f'{MOST_BYTES / 1e6:.0f}: show {fit} scenes or fewer, fewer samples of '
         'each, or fewer azimuths of a room'
       )
-  if len(sizes) != 1:
+  if not encoded:
+    raise ValueError('there is no scene to show')
+  if len(sizes) > 1:
     raise ValueError(f'frames are of sizes {sorted(sizes)}; give one size')
   data = {
     'size': list(*sizes),

@@ -76,7 +76,7 @@ def test_without_truth_and_without_context():
 
 
 def test_what_is_no_page():
-  with pytest.raises(ValueError, match=r'sizes \[\]; give one size'):
+  with pytest.raises(ValueError, match='there is no scene to show'):
     explorer.page([], title='T')
   with pytest.raises(ValueError, match=r'sizes \[\(4, 6\), \(8, 6\)\]'):
     explorer.page([make_scene(), make_scene(height=8)], title='T')
