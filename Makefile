@@ -1,7 +1,9 @@
 # make demo     a bare clone -> dataset, training, evaluation, pictures
 # make test     installs what the tests need and runs them
 # make sample   futures from the weights that the repository ships: runs/samples/
+# make explore  pages to look around in what these have learned: runs/explore/
 # make test-slow    trainings to a level, two to three hours
+# make test-browser explore's page in Chromium, which must be installed: a minute
 # make test-crash   kills programs fifty times, and compares: half an hour
 # make docs     docs/api.md from the docstrings, docs/tour.ipynb run anew: minutes
 # make test-docs    all commands and snippets of docs/, on tiny runs
@@ -16,8 +18,8 @@ CONFIG := configs/narratives.py:preset=small,narrative=color_reaction
 .DEFAULT_GOAL := help
 export TF_CPP_MIN_LOG_LEVEL := 2
 
-.PHONY: help demo test test-slow test-crash test-docs test-wheel sample docs lint \
-	clean
+.PHONY: help demo test test-slow test-browser test-crash test-docs test-wheel \
+	sample explore docs lint clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -57,6 +59,10 @@ test: $(VENV)/installed
 test-slow: $(VENV)/installed
 	XLA_FLAGS= $(BIN)/python -m pytest -q -m slow --durations=0
 
+test-browser: $(VENV)/installed
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e .[browser]
+	$(BIN)/python -m pytest -q -m slow -rs tests/figures/test_explorer_page.py
+
 test-crash: $(VENV)/installed
 	$(BIN)/python -m pytest -q -s -m crash --durations=0 tests/crash
 
@@ -72,6 +78,12 @@ sample: $(VENV)/installed
 	    $(BIN)/python experiments/sample.py --workdir=$$name --source=simulator \
 	      --scenes=0:3 --out=runs/samples/$$name.$$suffix || exit 1; \
 	  done; \
+	done
+
+explore: $(VENV)/installed
+	@for name in color_reaction traveling_salesman; do \
+	  $(BIN)/python experiments/explore.py --workdir=$$name --source=simulator \
+	    --out=runs/explore/$$name.html || exit 1; \
 	done
 
 docs: $(VENV)/installed

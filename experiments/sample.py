@@ -40,7 +40,6 @@ from cgqn_jax.data import batches, folders, protocols, ring, sources, videos
 from cgqn_jax.data.protocols import Views
 from cgqn_jax.evaluation.sampling import blanked, draw_all
 from cgqn_jax.models.sequential import Sequential, check_sequential
-from cgqn_jax.simulators import dice
 from cgqn_jax.training.workdir import load
 from cgqn_jax.types import Batch, Scene
 
@@ -183,27 +182,6 @@ def shown(frames: np.ndarray, mask: np.ndarray) -> np.ndarray:
   return frames if np.all(mask) else blanked(frames, mask)
 
 
-def warn_outside_training(config: ConfigDict, context: list[int]) -> None:
-  """Says so when a model was never trained on such a context."""
-  data, size = config.data, len(context)
-  usual = data.min_context <= size <= data.max_context
-  trained = f'{data.min_context} to {data.max_context} '
-  if data.protocol == 'hidden_side':
-    trained += 'views that hide a side of the cube'
-  else:
-    usual &= all(frame < data.context_window for frame in context)
-    trained += f'of the first {data.context_window} frames'
-    if data.any_context_share > 0:
-      usual |= size <= data.max_context
-      trained += f', or 0 to {data.max_context} of all'
-  if not usual:
-    print(
-      f'note: the model was trained on {trained}; this context of {size} is '
-      'outside of that',
-      file=sys.stderr,
-    )
-
-
 def turntable(config: ConfigDict, scenes: list[int]) -> tuple[Scene, bool]:
   """Views all around these rooms, and whether their frames are the truth.
 
@@ -212,20 +190,12 @@ def turntable(config: ConfigDict, scenes: list[int]) -> tuple[Scene, bool]:
   """
   if _QUERIES.value is not None:
     raise ValueError('give --queries or --turntable, not both')
-  source, count = config.data.source, _TURNTABLE.value
-  if config.dataset != 'dice' or source not in ('tfds', 'simulator'):
-    cameras = around(config, count)
-    size = config.data.frame_size
-    black = np.zeros((len(scenes), count, size, size, 3), np.uint8)
-    return Scene(black, np.repeat(cameras[None], len(scenes), axis=0)), False
-  # Refuses rooms that no style describes.
-  stream = sources.DiceStream(config, _SPLIT.value)
-  cameras = dice.turntable(count)
-  style = dice.STYLES[config.data.config]
-  rooms = dice.sample_batch(_SPLIT.value, scenes, style=style)
-  views = np.repeat(cameras[None], len(scenes), axis=0)
-  fixed = {k: v for k, v in rooms._asdict().items() if k != 'cameras'}
-  return Scene(np.asarray(stream.to_frames(views, fixed)), views), True
+  count, size = _TURNTABLE.value, config.data.frame_size
+  if sources.can_turn(config):
+    return sources.turntable(config, _SPLIT.value, scenes, count), True
+  cameras = around(config, count)
+  black = np.zeros((len(scenes), count, size, size, 3), np.uint8)
+  return Scene(black, np.repeat(cameras[None], len(scenes), axis=0)), False
 
 
 def around(config: ConfigDict, count: int) -> np.ndarray:
@@ -290,7 +260,8 @@ def draw() -> None:
   else:
     batch, seen = read_batch(config, scenes, queries)
   queries = queries or list(range(batch.target.views.shape[1]))
-  warn_outside_training(config, seen[0])
+  if note := protocols.outside_training(config, seen[0]):
+    print(f'note: {note}', file=sys.stderr)
   columns = [f'F{frame + 1}' for frame in queries]
   marked = np.array([np.isin(queries, context) for context in seen])
   known = True  # whether there is a truth to show

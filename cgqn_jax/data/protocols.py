@@ -10,7 +10,7 @@ config.data.protocol names one of PROTOCOLS:
   only be sampled, and must then be the same in all targets.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
@@ -77,6 +77,27 @@ def check(config: ConfigDict) -> None:
       f'{data.num_frames}, the frames of a scene'
     )
   protocol.check(config)
+
+
+def outside_training(config: ConfigDict, context: Sequence[int]) -> str | None:
+  """What to say of a context like none in training; None of one like those."""
+  data, size = config.data, len(context)
+  usual = data.min_context <= size <= data.max_context
+  trained = f'{data.min_context} to {data.max_context} '
+  if data.protocol == 'hidden_side':
+    trained += 'views that hide a side of the cube'
+  else:
+    usual &= all(frame < data.context_window for frame in context)
+    trained += f'of the first {data.context_window} frames'
+    if data.any_context_share > 0:
+      usual |= size <= data.max_context
+      trained += f', or 0 to {data.max_context} of all'
+  if usual:
+    return None
+  return (
+    f'the model was trained on {trained}; this context of {size} is outside of '
+    'that'
+  )
 
 
 def _check_frames(config: ConfigDict) -> None:

@@ -1,6 +1,6 @@
 """Where scenes come from: a prepared dataset, a simulator, files of others."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 import contextlib
 import os
 import pathlib
@@ -26,7 +26,7 @@ from cgqn_jax.data.folders import FolderSource
 from cgqn_jax.data.gqn_records import GqnSource
 from cgqn_jax.files import as_path
 from cgqn_jax.simulators import dice, narratives
-from cgqn_jax.types import Array
+from cgqn_jax.types import Array, Scene
 
 _BUILD = 'datasets/build.py'
 SPLITS = ('train', 'validation', 'test')
@@ -291,3 +291,32 @@ class DiceStream(_Stream):
 
 
 _SIMULATORS = {'narratives': NarrativeStream, 'dice': DiceStream}
+
+
+def can_turn(config: ConfigDict) -> bool:
+  """Whether the simulator can draw the scenes from any side: rooms of dice."""
+  simulated = config.data.source in ('tfds', 'simulator')
+  return config.dataset == 'dice' and simulated
+
+
+def turntable(
+  config: ConfigDict, split: str, scenes: Sequence[int], count: int
+) -> Scene:
+  """Views all around these rooms, drawn by the simulator: [B, count, ...].
+
+  Raises:
+    ValueError: for scenes that it cannot draw so, and for a style of rooms
+      that there is not.
+  """
+  if not can_turn(config):
+    raise ValueError(
+      'views all around are of rooms that the simulator can draw, those of '
+      f'dice; this is {config.dataset}, source {config.data.source!r}'
+    )
+  stream = DiceStream(config, split)
+  rooms = dice.sample_batch(
+    split, scenes, style=dice.STYLES[config.data.config]
+  )
+  views = np.repeat(dice.turntable(count)[None], len(scenes), axis=0)
+  fixed = {k: v for k, v in rooms._asdict().items() if k != 'cameras'}
+  return Scene(np.asarray(stream.to_frames(views, fixed)), views)

@@ -26,6 +26,7 @@ FAST = [
   ('sample.py', WEIGHTS, '--out={}/dangling/x.png', 'is a link to nowhere'),
   ('evaluate.py', WEIGHTS, '--out={}/file/eval', 'file is a file, not'),
   ('evaluate.py', WEIGHTS, '--seed=-1', 'seed'),
+  ('explore.py', WEIGHTS, '--out={}/file', "its suffix is ''; give .html"),
   ('benchmark.py', NARRATIVES, '--out=/proc/none/x', 'write into /proc/none'),
   ('jump.py', VIDEOS, '--out=s3://b/x.jsonl', 's3://b/x.jsonl is no path'),
   ('figures.py', '--runs={}/cut', '--only=6', '--out={}/new',
@@ -53,6 +54,12 @@ SLOW = [
   ('evaluate.py', WEIGHTS, '--out={}/dangling', 'is a link to nowhere'),
   ('evaluate.py', WEIGHTS, '--out={}/file', 'file is a file, not a folder'),
   ('evaluate.py', WEIGHTS, '--source=web', 'source'),
+  ('explore.py', WEIGHTS, '--out={}/notes.html', 'is no page of explore.py'),
+  ('explore.py', WEIGHTS, '--out={}/x.html', '--scenes=', 'names no scene'),
+  ('explore.py', WEIGHTS, '--out={}/x.html', '--source=simulator',
+   '--scenes=1000', 'has no scene 1000'),
+  ('explore.py', WEIGHTS, '--out={}/x.html', '--context=12',
+   'there is no 12; it must be 0 to 11'),
   ('benchmark.py', NARRATIVES, '--out={}', 'is a folder; give a file in it'),
   ('benchmark.py', NARRATIVES, '--out=/dev/full', 'is no ordinary file'),
   ('jump.py', VIDEOS, '--out={}/file/x.jsonl', 'file is a file'),
@@ -81,6 +88,7 @@ def place(tmp_path_factory) -> pathlib.Path:
   """A folder with all that can be wrong in it."""
   folder = tmp_path_factory.mktemp('place')
   (folder / 'file').write_text('mine')
+  (folder / 'notes.html').write_text('<p>mine</p>')
   (folder / 'dangling').symlink_to('nowhere')
   (folder / 'empty.py').write_text('x = 1\n')
   (folder / 'dict.py').write_text('def get_config():\n  return {}\n')
