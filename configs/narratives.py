@@ -125,9 +125,13 @@ def residual(config: ConfigDict, preset: str, narrative: str) -> None:
   else:
     # Codes and the finer stage did worse here (docs/learning.md).
     config.model.codes = config.model.fine = 0
-    num_steps, cheap, dear = 17_000, 0.1, 0.25
+    num_steps, cheap, dear = 37_000, 0.046, 0.115
+    # Two falls of the rate here too: legs of the way are drawn in the second.
+    config.learning_rate = config_lib.levels(
+      (0.0, 0.0025, 0.46, 0.465, 1.0), (0.0, 0.01, 0.0, 0.006, 0.0), 'cosine'
+    )
     config.pixel_variance = config_lib.levels(
-      (0.0, 0.6, 0.9), (1.0, 1.0, 0.3), 'linear'
+      (0.0, 0.275, 0.415, 0.73, 0.945), (1.0, 1.0, 0.3, 0.3, 0.1), 'linear'
     )
   config.kl_weight = config_lib.levels(
     (0.0, cheap, dear), (0.3, 0.3, 1.0), 'linear'
