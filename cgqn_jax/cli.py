@@ -286,9 +286,7 @@ def _read(values: flags.FlagValues, argv: Sequence[str]) -> Sequence[str]:
     names = dict.fromkeys([*values, *(f'config.{name}' for name in known)])
     near = fields.nearest(error.flagname, names)
     raise ValueError(f'there is no flag --{error.flagname}{near}') from error
-  except (
-    Exception
-  ) as error:  # by ml_collections, of more kinds than flags.Error
+  except Exception as error:  # ml_collections has more than flags.Error
     given = re.match(r'flag --config\.([\w.]+)=(.*?): ', str(error), re.S)
     if given and (allowed := fields.allowed(given[1])):
       text = fields.shown(given[2])

@@ -175,10 +175,7 @@ def test_a_misspelt_field_is_named_with_its_neighbour(configs, data):
     ('--config.lerning_rate=1', 'the nearest is learning_rate'),
     ('--config.frame_size=32', 'the nearest is data.frame_size'),
     ('--config.model=cgqn', 'it must be fields, as model.<field>'),
-    (
-      '--config.learning_rate=1e-3',
-      '--config.learning_rate.boundaries=0 --config.learning_rate.values=1e-3',
-    ),
+    ('--config.learning_rate=fast', 'must be a number, for one value all al'),
     (
       '--batch_size=8',
       'no flag --batch_size; the nearest is config.batch_size',
