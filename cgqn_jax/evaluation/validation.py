@@ -152,7 +152,9 @@ class Validation:
       and np.array_equal(one.targets, longest[: len(one.targets)])
       for one in views
     ):
-      names = [f'F{i + 1}' for i in (*views[0].context, *longest[shown])]
+      drawn = longest[shown[shown < len(longest)]]
+      names = [f'F{i + 1}' for i in (*views[0].context, *drawn)]
+      names += [''] * int(np.sum(shown >= len(longest)))
       return [''] * (context + len(shown) - len(names)) + names
     names = [f'seen {i + 1}' for i in range(context)]
     return names + [f'hidden {i + 1}' for i in shown]

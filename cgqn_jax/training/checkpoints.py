@@ -14,7 +14,6 @@ import os
 import pathlib
 import shutil
 import sys
-import time
 from typing import Any
 import zlib
 
@@ -32,7 +31,6 @@ Step = int | str  # a number, also as text, 'latest' or 'best'
 # Old checkpoints are renamed into this folder before they are deleted, so
 # that a kill in the middle leaves no half of one.
 _DELETED = '.deleted'
-_LATE = 0.1  # seconds until all have ended that were under way at an error
 # Of errors that say nothing of the files themselves.
 _NO_DAMAGE = ('Too many open files', 'Permission denied', 'Cannot allocate')
 
@@ -51,7 +49,6 @@ class Checkpoints(contextlib.AbstractContextManager):
     self._folder, self._keep = folder.absolute(), keep
     self._proven = False  # whether a save was read back
     self._under_way: int | None = None  # the step that is being saved
-    self._failed = False  # whether a save did
     check_name(folder)
     if folder.exists() and not folder.is_dir():
       raise ValueError(f'{folder} is a file; checkpoints need a folder')
@@ -75,8 +72,7 @@ class Checkpoints(contextlib.AbstractContextManager):
       )
     except Exception as error:
       raise ValueError(f'{folder} cannot be opened: {error}') from error
-    self._quiet = contextlib.ExitStack()
-    self._quiet.enter_context(_without_late_ends())
+    _drop_late_ends()
     self.wait()
 
   def save(
@@ -136,7 +132,6 @@ class Checkpoints(contextlib.AbstractContextManager):
     try:
       yield
     except Exception as error:
-      self._failed = True
       raise ValueError(
         f'{self._folder / str(step)} could not be saved: {_first_line(error)}'
       ) from error
@@ -179,9 +174,6 @@ class Checkpoints(contextlib.AbstractContextManager):
     finally:
       with contextlib.suppress(Exception):  # raised by `wait` already
         self._manager.close()
-      if self._failed:
-        time.sleep(_LATE)
-      self._quiet.close()
 
 
 def check_name(folder: pathlib.Path) -> None:
@@ -262,18 +254,12 @@ def read_params(folder: pathlib.Path, step: int) -> dict[str, Any]:
 def _read(folder: pathlib.Path, step: int) -> dict[str, Any]:
   """All NumPy arrays of a checkpoint, after a look at their checksum."""
   crc = _read_notes(folder, step).get('crc32')
+  _drop_late_ends()
   try:
-    with (
-      _without_late_ends(),
-      ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader,
-    ):
-      try:
-        saved = reader.restore(
-          folder.absolute() / f'{step}/default', args=ocp.args.StandardRestore()
-        )
-      except Exception:
-        time.sleep(_LATE)
-        raise
+    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+      saved = reader.restore(
+        folder.absolute() / f'{step}/default', args=ocp.args.StandardRestore()
+      )
   except Exception as error:
     for known in _NO_DAMAGE:
       if known in str(error):
@@ -286,23 +272,22 @@ def _read(folder: pathlib.Path, step: int) -> dict[str, Any]:
   return saved
 
 
-@contextlib.contextmanager
-def _without_late_ends() -> Iterator[None]:
-  """Drops what reads and writes say that end after another has failed.
+def _drop_late_ends() -> None:
+  """Drops, from now on, what reads and writes say that end after an error.
 
-  They come back to an event loop that is closed, and each prints a traceback.
+  They come back to an event loop that is closed, and each prints a traceback,
+  some of them long after the error was told.
   """
   previous = sys.unraisablehook
+  if getattr(previous, 'drops_late_ends', False):
+    return
 
   def hook(unraisable: Any) -> None:
     if 'Event loop is closed' not in str(unraisable.exc_value):
       previous(unraisable)
 
+  hook.drops_late_ends = True
   sys.unraisablehook = hook
-  try:
-    yield
-  finally:
-    sys.unraisablehook = previous
 
 
 def _read_notes(folder: pathlib.Path, step: int) -> dict[str, float]:

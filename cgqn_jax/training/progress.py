@@ -118,6 +118,7 @@ class Progress:
       miniters=1,
       dynamic_ncols=live,
       bar_format='{desc}',
+      position=0,  # whatever other lines there were in this process
     )
     self._pauses = dict(pauses or {})
     # How many are still to come.

@@ -99,7 +99,11 @@ def test_measure(configs):
 
 
 def test_rows_are_read_as_they_were_written(tmp_path):
-  rows = [{'model': 'cgqn', 'timings': [0.1]}, {'model': 'gqn', 'timings': []}]
+  row = {'frame': 6, 'mode': 'one', 'seconds': 0.1, 'flops': 1.0}
+  rows = [
+    {'model': 'cgqn', 'timings': [0.1], **row},
+    {'model': 'gqn', 'timings': [], **row},
+  ]
   path = tmp_path / 'jump.jsonl'
   write_jsonl(path, rows)
   assert jump.load(path) == rows

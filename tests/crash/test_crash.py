@@ -70,15 +70,16 @@ def start(
   command: tuple[str, ...], folder: pathlib.Path, env: dict[str, str]
 ) -> subprocess.Popen:
   """Starts a program, in a session of its own, so that all of it is killed."""
-  return subprocess.Popen(
-    [sys.executable, *(part.format(folder=folder) for part in command)],
-    cwd=ROOT,
-    env=env,
-    stdin=subprocess.DEVNULL,
-    stdout=subprocess.DEVNULL,
-    stderr=(folder.parent / f'{folder.name}.err').open('a'),
-    start_new_session=True,
-  )
+  with (folder.parent / f'{folder.name}.err').open('a') as errors:
+    return subprocess.Popen(
+      [sys.executable, *(part.format(folder=folder) for part in command)],
+      cwd=ROOT,
+      env=env,
+      stdin=subprocess.DEVNULL,
+      stdout=subprocess.DEVNULL,
+      stderr=errors,
+      start_new_session=True,
+    )
 
 
 def finish(

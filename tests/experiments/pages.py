@@ -89,8 +89,9 @@ def play(page: pathlib.Path, folder: pathlib.Path, programs: Callable) -> int:
 
   programs: the fixture of that name.
   """
-  for name in ('Makefile', 'cgqn_jax', 'configs', 'datasets', 'experiments'):
-    (folder / name).symlink_to(ROOT / name)
+  for path in ROOT.iterdir():
+    if path.name[0] != '.' and path.name not in ('docs', 'runs'):
+      (folder / path.name).symlink_to(path)
   shutil.copytree(ROOT / 'docs', folder / 'docs')  # pages write there
   printed, asked = [], []
   for language, text in blocks(page):

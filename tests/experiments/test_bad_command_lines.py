@@ -5,6 +5,7 @@ alone is tested beside its other behaviour.
 """
 
 import pathlib
+import shutil
 
 import pytest
 
@@ -14,6 +15,9 @@ NARRATIVES = '--config=configs/narratives.py:preset=smoke'
 VIDEOS = '--config=configs/comparison.py:preset=smoke'
 SHORT = (NARRATIVES, '--config.data.source=simulator', '--config.num_steps=2')
 WEIGHTS = '--workdir=color_reaction'
+CONFIG_JSON = (
+  pathlib.Path(cgqn_jax.__file__).parent / 'weights/color_reaction/config.json'
+)
 
 # What is typed, with {} for the folder of `place`, and what is answered.
 FAST = [
@@ -22,7 +26,7 @@ FAST = [
   ('train.py', '--config={}/empty.py', 'has no function get_config'),
   ('sample.py', WEIGHTS, '--fps=0', 'fps is 0; it must be 0.01 to 100'),
   ('sample.py', WEIGHTS, '--fps=nan', 'fps is nan'),
-  ('sample.py', WEIGHTS, '--out={}/x.webp', 'use one of .png'),
+  ('sample.py', WEIGHTS, '--out={}/x.tiff', 'use one of .png'),
   ('sample.py', WEIGHTS, '--out={}/dangling/x.png', 'is a link to nowhere'),
   ('evaluate.py', WEIGHTS, '--out={}/file/eval', 'file is a file, not'),
   ('evaluate.py', WEIGHTS, '--seed=-1', 'seed'),
@@ -100,6 +104,7 @@ def place(tmp_path_factory) -> pathlib.Path:
   row = {'step': 1, 'split': 'train', 'loss': 1.0, 'mse': 1.0, 'kl': 1.0}
   for name in ('broken', 'whole'):
     write_jsonl(folder / name / 'metrics.jsonl', [row])
+    shutil.copy(CONFIG_JSON, folder / name)
   with (folder / 'broken' / 'metrics.jsonl').open('ab') as file:
     file.write(b'{"step": 2, "split": "tr\xffin"}\n')
   (folder / 'chosen' / 'chosen.json').write_text('{"models": []}')

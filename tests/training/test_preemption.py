@@ -17,7 +17,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 @pytest.fixture
 def handlers():
   before = {number: signal.getsignal(number) for number in SIGNALS}
-  yield before
+  # These tests may run under nohup themselves.
+  signal.signal(signal.SIGHUP, signal.SIG_DFL)
+  yield before | {signal.SIGHUP: signal.SIG_DFL}
   for number, handler in before.items():
     signal.signal(number, handler)
 
@@ -78,7 +80,7 @@ def begin(**options) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize('number', SIGNALS)
-def test_a_signal_in_the_imports_ends_the_program(number):
+def test_a_signal_in_the_imports_ends_the_program(handlers, number):
   process = begin()
   process.send_signal(number)
   _, err = process.communicate(timeout=30)
