@@ -15,9 +15,7 @@ NARRATIVES = '--config=configs/narratives.py:preset=smoke'
 VIDEOS = '--config=configs/comparison.py:preset=smoke'
 SHORT = (NARRATIVES, '--config.data.source=simulator', '--config.num_steps=2')
 WEIGHTS = '--workdir=color_reaction'
-CONFIG_JSON = (
-  pathlib.Path(cgqn_jax.__file__).parent / 'weights/color_reaction/config.json'
-)
+CONFIG_JSON = WEIGHTS_FOLDER / 'color_reaction' / 'config.json'
 
 # What is typed, with {} for the folder of `place`, and what is answered.
 FAST = [
