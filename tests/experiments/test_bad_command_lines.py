@@ -10,12 +10,13 @@ import shutil
 import pytest
 
 from cgqn_jax.files import write_jsonl
+from cgqn_jax.training.workdir import WEIGHTS as SHIPPED
 
 NARRATIVES = '--config=configs/narratives.py:preset=smoke'
 VIDEOS = '--config=configs/comparison.py:preset=smoke'
 SHORT = (NARRATIVES, '--config.data.source=simulator', '--config.num_steps=2')
 WEIGHTS = '--workdir=color_reaction'
-CONFIG_JSON = WEIGHTS_FOLDER / 'color_reaction' / 'config.json'
+CONFIG_JSON = SHIPPED / 'color_reaction' / 'config.json'
 
 # What is typed, with {} for the folder of `place`, and what is answered.
 FAST = [
