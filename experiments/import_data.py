@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 import numpy as np
 import tqdm
 
-from cgqn_jax import cli, files, images
+from cgqn_jax import cli, files, images, shipped
 from cgqn_jax.data import cameras, importing, videos
 from cgqn_jax.data.importing import Imported, Scene
 from cgqn_jax.data.sources import open_source
@@ -64,7 +64,7 @@ _UP = flags.DEFINE_enum(
 )
 
 CONTACT = 'contact.png'
-_CONFIG = pathlib.Path(__file__).parents[1] / 'configs' / 'own.py'
+_CONFIG = 'configs/own.py'
 _PICTURED, _COLUMNS = 12, 11  # scenes and frames on the sheet
 _FEW = 100  # training scenes below which a note is made
 _NAMED = 5  # of what is left out
@@ -95,7 +95,7 @@ def run() -> None:
     _MIN_FRAMES.value,
     lambda todo: tqdm.tqdm(todo, 'reading', unit=' videos'),
   )
-  config = cli.load_config(f'{_CONFIG}:path={out}')
+  config = cli.load_config(f'{shipped.find(_CONFIG)}:path={out}')
   # Whatever training would refuse shows now.
   loop.check(config)
   for split in importing.SPLITS:
@@ -203,8 +203,8 @@ def told(
   lines += [
     '',
     f'Look at {out / CONTACT}: it is what the model will see. Then:',
-    '  python experiments/train.py \\',
-    f'      --config=configs/own.py:path={shlex.quote(str(out))} \\',
+    f'  {shipped.command("experiments/train.py")} \\',
+    f'      --config={_CONFIG}:path={shlex.quote(str(out))} \\',
     f'      --workdir=runs/{shlex.quote(out.name)}',
   ]
   return lines

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cgqn_jax import files
+from cgqn_jax import files, shipped
 from cgqn_jax.data import cameras, rooms, videos
 from cgqn_jax.data.folders import in_order
 from cgqn_jax.data.videos import Shape, Video
@@ -87,8 +87,9 @@ def read_dataset(folder: pathlib.Path) -> Dataset:
   path = folder / DATASET
   if not path.is_file():
     raise ValueError(
-      f'{folder} has no {DATASET}; python experiments/import_data.py '
-      f'{folder} --out=... makes a folder that has one'
+      f'{folder} has no {DATASET}; '
+      f'{shipped.command("experiments/import_data.py")} {folder} --out=... '
+      'makes a folder that has one'
     )
   remedy = 'import the videos again'
   fields = files.read_json(path, remedy)
