@@ -296,9 +296,11 @@ def _next(run: Run, step: int) -> Batch:
   """The batch of an update; ValueError, one line, where there is none."""
   try:
     return next(run.batches)
-  except (ValueError, OSError):
+  except ValueError:
     raise
   except Exception as error:  # such as a worker that was killed
+    if isinstance(error, OSError) and error.filename is not None:
+      raise
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     text = f'no batch for update {step:,} of {run.folder}: {reason}'
     if run.config.data.workers:

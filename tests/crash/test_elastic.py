@@ -96,25 +96,27 @@ class Two:
       free.bind(('localhost', 0))
       port = free.getsockname()[1]
     self._errors = [folder.parent / f'{folder.name}.{i}.err' for i in (0, 1)]
-    self.processes = [
-      subprocess.Popen(
-        [
-          sys.executable,
-          *COMMAND,
-          f'--workdir={folder}',
-          '--distributed',
-          f'--coordinator=localhost:{port}',
-          '--num_processes=2',
-          f'--process_id={i}',
-        ],
-        cwd=ROOT,
-        env=on_devices(env, 2),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=error.open('w'),
-      )
-      for i, error in enumerate(self._errors)
-    ]
+    self.processes = []
+    for i, error in enumerate(self._errors):
+      with error.open('w') as file:
+        self.processes.append(
+          subprocess.Popen(
+            [
+              sys.executable,
+              *COMMAND,
+              f'--workdir={folder}',
+              '--distributed',
+              f'--coordinator=localhost:{port}',
+              '--num_processes=2',
+              f'--process_id={i}',
+            ],
+            cwd=ROOT,
+            env=on_devices(env, 2),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+          )
+        )
 
   def err(self, which: int) -> str:
     return self._errors[which].read_text()
