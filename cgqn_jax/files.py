@@ -127,11 +127,11 @@ def explain(error: OSError) -> str:
     return '; '.join(filter(None, [reason, remedy]))
   path = pathlib.Path(str(error.filename))
   if error.errno in _NO_FOLDER:
-    reason = _obstacle(path) or reason
+    reason = obstacle(path) or reason
   return '; '.join(filter(None, [f'{path}: {reason}', remedy]))
 
 
-def _obstacle(path: pathlib.Path) -> str | None:
+def obstacle(path: pathlib.Path) -> str | None:
   """What stands in the way of a folder of this path, as links and files do."""
   for place in (path, *path.parents):
     if not os.path.lexists(place):

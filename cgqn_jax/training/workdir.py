@@ -28,7 +28,13 @@ from ml_collections import ConfigDict
 
 from cgqn_jax.config import upgraded
 from cgqn_jax.data.sources import dataset_name
-from cgqn_jax.files import as_path, is_left_behind, read_json, write_json
+from cgqn_jax.files import (
+  as_path,
+  is_left_behind,
+  obstacle,
+  read_json,
+  write_json,
+)
 from cgqn_jax.models.build import Model, build
 from cgqn_jax.training import checkpoints
 from cgqn_jax.training.checkpoints import Step
@@ -106,10 +112,10 @@ def check_workdir(path: str | pathlib.Path, config: ConfigDict) -> pathlib.Path:
       f'{path} is not a cgqn_jax workdir: it holds files but no config.json; '
       'choose another --workdir'
     )
+  if reason := obstacle(path):
+    raise ValueError(f'{path} cannot be made: {reason}')
   with writable(path):
     nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
-    if not nearest.is_dir():
-      raise ValueError(f'{path} cannot be made: {nearest} is a file')
     if not os.access(nearest, os.W_OK):
       raise OSError(errno.EACCES, 'no permission to write', str(nearest))
   return path
