@@ -50,6 +50,37 @@ def path_flag(name: str, default: str | None, text: str) -> flags.FlagHolder:
   return flags.DEFINE(_PathParser(), name, start, text)
 
 
+def weights_flag() -> flags.FlagHolder:
+  """Defines --workdir of a program that reads trained weights."""
+  return path_flag(
+    'workdir', None, 'Folder of a training, or of shipped weights.'
+  )
+
+
+def context_flag(more: str = '') -> flags.FlagHolder:
+  """Defines --context; `more` follows what is its default."""
+  return flags.DEFINE_string(
+    'context',
+    None,
+    "Frames that the model sees, as 0,5 or 0:6 or '' for none; by default "
+    f'those of the tables{more}.',
+  )
+
+
+def scenes_flag(default: str) -> flags.FlagHolder:
+  """Defines --scenes, of which samples are drawn."""
+  return flags.DEFINE_string(
+    'scenes', default, 'Scenes of the split, as 0 or 3,7 or 0:4.'
+  )
+
+
+def split_flag() -> flags.FlagHolder:
+  """Defines --split, of which the scenes are."""
+  return flags.DEFINE_enum(
+    'split', 'test', ['train', 'validation', 'test'], 'Where scenes come from.'
+  )
+
+
 def step_flag() -> flags.FlagHolder:
   """Defines --step, the checkpoint that a program reads."""
   return flags.DEFINE_string(

@@ -18,15 +18,8 @@ from cgqn_jax import cli, files
 from cgqn_jax.figures import explorer
 from cgqn_jax.training.workdir import read_workdir
 
-_WORKDIR = cli.path_flag(
-  'workdir', None, 'Folder of a training, or of shipped weights.'
-)
-_CONTEXT = flags.DEFINE_string(
-  'context',
-  None,
-  "Frames that the model sees, as 0,5 or 0:6 or '' for none; by default "
-  'those of the tables.',
-)
+_WORKDIR = cli.weights_flag()
+_CONTEXT = cli.context_flag()
 _NUM_SAMPLES = flags.DEFINE_integer(
   'num_samples', 16, 'Samples of each scene.', lower_bound=1
 )
@@ -36,12 +29,8 @@ _AZIMUTHS = flags.DEFINE_integer(
   f'Views all around a room of dice; by default {explorer.AZIMUTHS}.',
   lower_bound=1,
 )
-_SCENES = flags.DEFINE_string(
-  'scenes', '0:8', 'Scenes of the split, as 0 or 3,7 or 0:4.'
-)
-_SPLIT = flags.DEFINE_enum(
-  'split', 'test', ['train', 'validation', 'test'], 'Where scenes come from.'
-)
+_SCENES = cli.scenes_flag('0:8')
+_SPLIT = cli.split_flag()
 _STEP = cli.step_flag()
 _SEED = cli.seed_flag('Of the samples.')
 _SOURCE = cli.source_flag()

@@ -43,15 +43,8 @@ from cgqn_jax.models.sequential import Sequential, check_sequential
 from cgqn_jax.training.workdir import load
 from cgqn_jax.types import Batch, Scene
 
-_WORKDIR = cli.path_flag(
-  'workdir', None, 'Folder of a training, or of shipped weights.'
-)
-_CONTEXT = flags.DEFINE_string(
-  'context',
-  None,
-  "Frames that the model sees, as 0,5 or 0:6 or '' for none; by default "
-  'those of the tables, and all of --frames.',
-)
+_WORKDIR = cli.weights_flag()
+_CONTEXT = cli.context_flag(', and all of --frames')
 _FRAMES = cli.path_flag(
   'frames', None, 'Pictures of your own, instead of scenes of a dataset.'
 )
@@ -74,13 +67,9 @@ _TURNTABLE = flags.DEFINE_integer(
 _NUM_SAMPLES = flags.DEFINE_integer(
   'num_samples', 4, 'Samples of each scene.', lower_bound=1
 )
-_SCENES = flags.DEFINE_string(
-  'scenes', '0', 'Scenes of the split, as 0 or 3,7 or 0:4.'
-)
+_SCENES = cli.scenes_flag('0')
 flags.DEFINE_alias('scene', 'scenes')
-_SPLIT = flags.DEFINE_enum(
-  'split', 'test', ['train', 'validation', 'test'], 'Where scenes come from.'
-)
+_SPLIT = cli.split_flag()
 _STEP = cli.step_flag()
 _SEED = cli.seed_flag('Of the samples.')
 _SOURCE = cli.source_flag()

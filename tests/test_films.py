@@ -5,22 +5,13 @@ import subprocess
 import sys
 
 import numpy as np
-from PIL import Image
 import pytest
 
 from cgqn_jax import films, images
 from cgqn_jax.simulators import dice
+from tests.film_files import read_film
 
 PAPER, GREEN = (255, 255, 255), (40, 180, 60)
-
-
-def read(path) -> np.ndarray:
-  with Image.open(path) as film:
-    stills = []
-    for t in range(film.n_frames):
-      film.seek(t)
-      stills.append(np.asarray(film.convert('RGB')))
-  return np.stack(stills)
 
 
 @pytest.fixture(scope='module')
@@ -43,7 +34,7 @@ def rich():
 def test_a_gif_keeps_flat_colors_and_is_near_everywhere(rich, tmp_path):
   film, flat = rich
   films.save(tmp_path / 'film.gif', film, 4.0)
-  apart = abs(read(tmp_path / 'film.gif').astype(int) - film)
+  apart = abs(read_film(tmp_path / 'film.gif').astype(int) - film)
   assert apart[flat].max() <= 8
   assert apart.mean() < 4
 
@@ -53,7 +44,7 @@ def test_a_gif_of_few_colors_is_exact(tmp_path):
   colors = np.array([PAPER, GREEN, *rng.integers(0, 256, (254, 3))], np.uint8)
   film = colors[rng.integers(0, 256, (4, 50, 60))]
   films.save(tmp_path / 'film.gif', film, 4.0)
-  assert (read(tmp_path / 'film.gif') == film).all()
+  assert (read_film(tmp_path / 'film.gif') == film).all()
 
 
 def test_what_stands_still_does_not_flicker(rich):
@@ -68,7 +59,7 @@ def test_what_stands_still_does_not_flicker(rich):
 def test_others_are_exact(rich, suffix, tmp_path):
   film, _ = rich
   films.save(tmp_path / f'film.{suffix}', film[:5], 8.0)
-  assert (read(tmp_path / f'film.{suffix}') == film[:5]).all()
+  assert (read_film(tmp_path / f'film.{suffix}') == film[:5]).all()
 
 
 def test_mp4_has_the_colors_and_the_speed(tmp_path):

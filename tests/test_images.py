@@ -5,6 +5,7 @@ from PIL import Image
 import pytest
 
 from cgqn_jax import images
+from tests.film_files import read_film
 
 GAP, CONTEXT = 8, (235, 125, 0)
 
@@ -90,15 +91,6 @@ LABELS = {
   'sample_labels': ['truth', 'sample 1', 'sample 2'],
   'time_labels': ['F1', 'F2', 'F3', 'F10', 'F20'],
 }
-
-
-def read_film(path) -> np.ndarray:
-  with Image.open(path) as film:
-    stills = []
-    for t in range(film.n_frames):
-      film.seek(t)
-      stills.append(np.asarray(film.convert('RGB')))
-  return np.stack(stills)
 
 
 def runs_of(still, color) -> list[tuple[int, int]]:

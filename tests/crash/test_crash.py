@@ -23,8 +23,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from cgqn_jax.training.checkpoints import saved_steps
-from tests.experiments.trained_files import restore, rows
+from tests.training.trainer import assert_same_run
 
 ROOT = pathlib.Path(__file__).parents[2]
 FULL = pytest.mark.crash
@@ -151,17 +150,6 @@ def without_times(value: Any) -> Any:
   return [without_times(x) for x in value] if isinstance(value, list) else value
 
 
-def assert_same_training(one: pathlib.Path, other: pathlib.Path) -> None:
-  """Parameters, optimiser, log, and names of the pictures."""
-  last = saved_steps(one / 'checkpoints')[-1]
-  chex.assert_trees_all_equal(restore(one, last), restore(other, last))
-  assert rows(one) == rows(other)
-  names = [
-    sorted(p.name for p in (w / 'images').iterdir()) for w in (one, other)
-  ]
-  assert names[0] == names[1]
-
-
 def assert_same_numbers(one: pathlib.Path, other: pathlib.Path) -> None:
   """All JSON and NPZ below, but times and what names the folder."""
   for path in sorted(one.rglob('*.npz')):
@@ -209,7 +197,7 @@ def test_training(kills, in_writes, seed, tmp_path, env):
   command = (*TRAIN, '--workdir={folder}')
   program = Killed(command, kills, seed, in_writes)
   whole, killed = crash(program, tmp_path, env)
-  assert_same_training(whole, killed)
+  assert_same_run(whole, killed)
 
 
 @FULL
@@ -260,7 +248,7 @@ def test_evaluating(tmp_path, env):
   program = Killed(command, 6, 3)
   whole, killed = crash(program, tmp_path, env, prepare)
   assert_same_numbers(whole, killed)
-  assert_same_training(whole, killed)
+  assert_same_run(whole, killed)
 
 
 @FULL
@@ -278,5 +266,5 @@ def test_comparing(tmp_path, env):
   names = [p.name for p in whole.iterdir() if (p / 'config.json').exists()]
   assert names
   for name in names:
-    assert_same_training(whole / name, killed / name)
+    assert_same_run(whole / name, killed / name)
   assert_same_numbers(whole, killed)
