@@ -33,7 +33,7 @@ from cgqn_jax import files
 from cgqn_jax.data.sources import open_source
 from cgqn_jax.training.checkpoints import saved_steps
 from cgqn_jax.training.metrics_log import Log
-from tests.crash.test_crash import TRAIN, assert_same_training
+from tests.crash.test_crash import TRAIN
 from tests.experiments.trained_files import rows
 from tests.training.trainer import assert_same_run, compiled_once, train
 
@@ -402,7 +402,7 @@ def test_no_shared_memory(program, env, tmp_path):
     assert_one_line(done, '/dev/shm', '--config.data.workers')
     done = run(folder / 'run', env, 'exec "$@"', setting)
   assert done.code == 0, done
-  assert_same_training(program, folder / 'run')
+  assert_same_run(program, folder / 'run')
 
 
 @MOUNTS
@@ -416,7 +416,7 @@ def test_home_read_only(program, env, tmp_path):
   )
   done = run(tmp_path / 'run', env | {'HOME': str(home)}, shell)
   assert done.code == 0, done
-  assert_same_training(program, tmp_path / 'run')
+  assert_same_run(program, tmp_path / 'run')
 
 
 @FULL
@@ -426,7 +426,7 @@ def test_sixteen_open_files(program, env, tmp_path):
     assert_one_line(done, 'open files')
     done = run(tmp_path / 'run', env)
   assert done.code == 0, done
-  assert_same_training(program, tmp_path / 'run')
+  assert_same_run(program, tmp_path / 'run')
 
 
 @pytest.mark.parametrize(
@@ -440,7 +440,7 @@ def test_sixteen_open_files(program, env, tmp_path):
 @FULL
 def test_shell_that_takes_no_output(program, env, tmp_path, shell):
   assert run(tmp_path / 'run', env, shell).code == 0
-  assert_same_training(program, tmp_path / 'run')
+  assert_same_run(program, tmp_path / 'run')
 
 
 @FULL
@@ -465,4 +465,4 @@ def test_two_programs_in_one_folder(program, env, tmp_path):
     first.send_signal(signal.SIGCONT)
   assert_one_line(done, f'in use by process {first.pid} on', str(folder))
   assert first.wait(900) == 0
-  assert_same_training(program, folder)
+  assert_same_run(program, folder)
