@@ -4,10 +4,11 @@ r"""Writes a page in which a person looks around in a model's samples.
 
 One HTML file for any browser, which needs no server and no network: context,
 truth and samples of each scene, the spread of every pixel over the samples, and
-the protocol. Time is dragged in videos, azimuth in rooms of dice; other rooms
-are shown in their own views. The samples are those of sample.py with the same
-flags. A page has at most 10 MB; fewer scenes, samples or azimuths make it
-smaller.
+the protocol. Time is dragged in videos, azimuth in rooms of dice. Other rooms
+are shown in their own views, beside the truth, or without it from all around,
+on a ring like their cameras (--azimuths=24). The samples are those of sample.py
+with the same flags. A page has at most 10 MB; fewer scenes, samples or azimuths
+make it smaller.
 """
 
 import pathlib
@@ -26,7 +27,8 @@ _NUM_SAMPLES = flags.DEFINE_integer(
 _AZIMUTHS = flags.DEFINE_integer(
   'azimuths',
   None,
-  f'Views all around a room of dice; by default {explorer.AZIMUTHS}.',
+  f'Views all around a room; by default {explorer.AZIMUTHS} of dice, and of '
+  'other rooms those that they have.',
   lower_bound=1,
 )
 _SCENES = cli.scenes_flag('0:8')

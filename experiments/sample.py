@@ -36,7 +36,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from cgqn_jax import cli, fields, films, images
-from cgqn_jax.data import batches, folders, protocols, ring, sources, videos
+from cgqn_jax.data import batches, folders, protocols, sources, videos
 from cgqn_jax.data.protocols import Views
 from cgqn_jax.evaluation.sampling import blanked, draw_all
 from cgqn_jax.models.sequential import Sequential, check_sequential
@@ -78,8 +78,6 @@ _FPS = flags.DEFINE_float(
   'fps', None, 'Frames a second of what moves; 4, of a turntable 12.'
 )
 _OUT = cli.path_flag('out', 'samples.gif', 'Picture to write.')
-_CAMERA = 7  # numbers of a view
-_RING_SCENES = 100  # of training, whose cameras say what a ring is
 
 
 def read_batch(
@@ -152,10 +150,10 @@ def read_own(
   slots = max(1, len(seen))  # a context of none is padding
   shown = np.zeros((slots, *frames.shape[1:]), np.uint8)
   shown[: len(seen)] = frames[[place[frame] for frame in context]]
-  its_views = np.zeros((slots, views.shape[1]), np.float32)
-  its_views[: len(seen)] = views[seen]
+  shown_views = np.zeros((slots, views.shape[1]), np.float32)
+  shown_views[: len(seen)] = views[seen]
   batch = Batch(
-    context=Scene(shown[None], its_views[None]),
+    context=Scene(shown[None], shown_views[None]),
     context_mask=(np.arange(slots) < len(seen))[None],
     target=Scene(targets[None], views[asked][None]),
     target_mask=known[None],
@@ -169,47 +167,6 @@ def shown(frames: np.ndarray, mask: np.ndarray) -> np.ndarray:
   """Bytes; where some are padding floats, these blank."""
   frames = images.to_uint8(frames)
   return frames if np.all(mask) else blanked(frames, mask)
-
-
-def turntable(config: ConfigDict, scenes: list[int]) -> tuple[Scene, bool]:
-  """Views all around these rooms, and whether their frames are the truth.
-
-  That the simulator draws of dice; other rooms have black frames, and cameras
-  on a ring like those of the training scenes.
-  """
-  if _QUERIES.value is not None:
-    raise ValueError('give --queries or --turntable, not both')
-  count, size = _TURNTABLE.value, config.data.frame_size
-  if sources.can_turn(config):
-    return sources.turntable(config, _SPLIT.value, scenes, count), True
-  cameras = around(config, count)
-  black = np.zeros((len(scenes), count, size, size, 3), np.uint8)
-  return Scene(black, np.repeat(cameras[None], len(scenes), axis=0)), False
-
-
-def around(config: ConfigDict, count: int) -> np.ndarray:
-  """Cameras on the ring of the first training scenes: [count, 7]."""
-  if config.data.view_size != _CAMERA:
-    raise ValueError(
-      '--turntable needs rooms with cameras, data.view_size 7; this is '
-      f'{config.dataset} with data.view_size {config.data.view_size}'
-    )
-  source = sources.open_source(config, 'train')
-  views = [source[n].views for n in range(min(len(source), _RING_SCENES))]
-  try:
-    found = ring.fit(np.concatenate(views))
-  except ValueError as error:
-    raise ValueError(
-      f'--turntable: {error}, so there is no ring to go around; give --queries'
-    ) from error
-  start, end = ring.gap(found)
-  if end - start > ring.WIDEST:
-    print(
-      f'note: no camera of training stands from {start:.0f} to {end % 360:.0f} '
-      'degrees; what is drawn there is a guess',
-      file=sys.stderr,
-    )
-  return ring.around(found, count)
 
 
 def saw(seen: dict[int, list[int]], orange: bool) -> str:
@@ -255,9 +212,14 @@ def draw() -> None:
   marked = np.array([np.isin(queries, context) for context in seen])
   known = True  # whether there is a truth to show
   if count := _TURNTABLE.value:
-    target, known = turntable(config, scenes)
-    every = np.ones(target.views.shape[:2], bool)
-    batch = batch._replace(target=target, target_mask=every)
+    if _QUERIES.value is not None:
+      raise ValueError('give --queries or --turntable, not both')
+    table = sources.turntable(config, _SPLIT.value, scenes, count)
+    if table.note:
+      print(f'note: {table.note}', file=sys.stderr)
+    known = table.known
+    every = np.ones((len(scenes), count), bool)
+    batch = batch._replace(target=table.scenes, target_mask=every)
     queries = []
     columns = [f'{round(360 * i / count)}°' for i in range(count)]
     marked = np.zeros((len(scenes), count), bool)
@@ -268,6 +230,10 @@ def draw() -> None:
       config.data.num_frames,
       queries=True,
     )
+  print(
+    'sampling; the model is compiled first, in seconds to a minute ...',
+    file=sys.stderr,
+  )
   samples = draw_all(
     model, params, jax.random.key(_SEED.value), batch, _NUM_SAMPLES.value
   )

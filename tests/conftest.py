@@ -5,6 +5,7 @@ And what many tests share: a CGQN of a few thousand parameters at 16x16.
 
 import atexit
 from collections.abc import Callable
+import mmap
 import os
 import pathlib
 import shutil
@@ -13,6 +14,7 @@ import tempfile
 from typing import Any
 
 import jax
+import jaxlib
 from ml_collections import ConfigDict
 import numpy as np
 import pytest
@@ -28,9 +30,26 @@ os.environ['TFDS_DATA_DIR'] = _DATA
 
 _CACHE = pathlib.Path(__file__).parents[1] / '.cache' / 'jax'
 
-# The time of the tests is that of compiling: a third of it without LLVM's
-# optimisations. Programs that the tests start inherit these.
-os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0')
+
+def _flags() -> str:
+  """XLA's flags for compiling fast, which is most of the time of the tests.
+
+  A third of it without LLVM's optimisations, and a third of that by XLA's
+  older way of fusing. XLA ends a process that names a flag it does not know,
+  and versions differ, so the second is looked for in the library.
+  """
+  flags = '--xla_backend_optimization_level=0'
+  older = 'xla_cpu_use_fusion_emitters'
+  for library in pathlib.Path(jaxlib.__file__).parent.glob('libjax*.so'):
+    with library.open('rb') as file:
+      content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+      if content.find(older.encode()) >= 0:
+        return f'{flags} --{older}=false'
+  return flags
+
+
+# Programs that the tests start inherit these.
+os.environ.setdefault('XLA_FLAGS', _flags())
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(_CACHE))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.5')
 

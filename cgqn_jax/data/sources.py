@@ -8,13 +8,14 @@ import re
 import shlex
 import subprocess
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 import numpy as np
 import tensorflow_datasets as tfds
 
 from cgqn_jax import shipped
+from cgqn_jax.data import ring
 from cgqn_jax.data.examples import (
   Example,
   Source,
@@ -33,6 +34,8 @@ SPLITS = ('train', 'validation', 'test')
 # Scenes of a simulated stream: as many ids as an int32 holds. Validation and
 # test stay the stored thousand, so that numbers compare.
 STREAM = {'train': 2**31 - 1, 'validation': 1000, 'test': 1000}
+CAMERA = 7  # numbers of a view of a room
+_RING_SCENES = 100  # of training, whose cameras say what a ring is
 
 
 def open_source(config: ConfigDict, split: str) -> Source:
@@ -299,24 +302,72 @@ def can_turn(config: ConfigDict) -> bool:
   return config.dataset == 'dice' and simulated
 
 
+class Turntable(NamedTuple):
+  """Views all around rooms.
+
+  scenes: [B, count, ...]; frames are black where nobody knows the truth.
+  known: whether their frames are the truth.
+  middle: x, y of what they go around.
+  note: what to tell a person of the views, or ''.
+  """
+
+  scenes: Scene
+  known: bool
+  middle: tuple[float, float] = (0.0, 0.0)
+  note: str = ''
+
+
 def turntable(
   config: ConfigDict, split: str, scenes: Sequence[int], count: int
-) -> Scene:
-  """Views all around these rooms, drawn by the simulator: [B, count, ...].
+) -> Turntable:
+  """`count` views all around each of these rooms.
+
+  Dice are drawn by the simulator. Around other rooms with cameras it goes on a
+  ring like the cameras of the first training scenes.
 
   Raises:
-    ValueError: for scenes that it cannot draw so, and for a style of rooms
-      that there is not.
+    ValueError: for scenes without cameras, for cameras that stand on no ring,
+      and for a style of rooms that there is not.
   """
-  if not can_turn(config):
-    raise ValueError(
-      'views all around are of rooms that the simulator can draw, those of '
-      f'dice; this is {config.dataset}, source {config.data.source!r}'
+  if can_turn(config):
+    stream = DiceStream(config, split)
+    rooms = dice.sample_batch(
+      split, scenes, style=dice.STYLES[config.data.config]
     )
-  stream = DiceStream(config, split)
-  rooms = dice.sample_batch(
-    split, scenes, style=dice.STYLES[config.data.config]
-  )
-  views = np.repeat(dice.turntable(count)[None], len(scenes), axis=0)
-  fixed = {k: v for k, v in rooms._asdict().items() if k != 'cameras'}
-  return Scene(np.asarray(stream.to_frames(views, fixed)), views)
+    views = np.repeat(dice.turntable(count)[None], len(scenes), axis=0)
+    fixed = {k: v for k, v in rooms._asdict().items() if k != 'cameras'}
+    frames = np.asarray(stream.to_frames(views, fixed))
+    return Turntable(Scene(frames, views), known=True)
+  found = _ring(config)
+  cameras = ring.around(found, count)
+  size = config.data.frame_size
+  black = np.zeros((len(scenes), count, size, size, 3), np.uint8)
+  views = np.repeat(cameras[None], len(scenes), axis=0)
+  start, end = ring.gap(found)
+  note = ''
+  if end - start > ring.WIDEST:
+    note = (
+      f'no camera of training stands from {start:.0f} to {end % 360:.0f} '
+      'degrees; what is drawn there is a guess'
+    )
+  middle = (found.x, found.y)
+  return Turntable(Scene(black, views), False, middle, note)
+
+
+def _ring(config: ConfigDict) -> ring.Ring:
+  """Of the cameras of the first training scenes."""
+  if config.data.view_size != CAMERA:
+    raise ValueError(
+      'views all around need rooms with cameras, data.view_size 7; this is '
+      f'{dataset_name(config)}, source {config.data.source!r}, with '
+      f'data.view_size {config.data.view_size}'
+    )
+  source = open_source(config, 'train')
+  views = [source[n].views for n in range(min(len(source), _RING_SCENES))]
+  try:
+    return ring.fit(np.concatenate(views))
+  except ValueError as error:
+    raise ValueError(
+      f'{error}, so there is no ring to go around; ask for the views that the '
+      'rooms have'
+    ) from error

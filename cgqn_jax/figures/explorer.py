@@ -32,10 +32,9 @@ from cgqn_jax.training.workdir import checkpoint_step, load
 from cgqn_jax.types import Params
 
 MOST_BYTES = 10 * 10**6  # of a page
-AZIMUTHS = 24  # all around a room of dice
+AZIMUTHS = 24  # all around a room of dice, if nothing else is asked for
 MARK = '<meta name="generator" content="cgqn_jax explorer">'  # of our pages
 _TEMPLATE = pathlib.Path(__file__).with_name('explorer.html')
-_CAMERA = 7  # numbers of a view: x, y, z, then sines and cosines
 _VIDEO_FPS, _ROOM_FPS = 4, 12
 _LATENTS = {  # what the frames of a sample have in common
   'cgqn': 'one latent of the whole scene, drawn once and rendered everywhere',
@@ -73,10 +72,16 @@ class Drawn(NamedTuple):
 
 
 class Axis(NamedTuple):
-  """What a person drags: its name, and whether its end meets its beginning."""
+  """What a person drags.
+
+  name: of it.
+  circular: whether its end meets its beginning.
+  note: what to tell a person of it, or ''.
+  """
 
   name: str
   circular: bool = False
+  note: str = ''
 
 
 TIME, FRAME = Axis('Time'), Axis('Frame')
@@ -99,9 +104,10 @@ def explore(
 ) -> str:
   """The page of some scenes, their samples drawn by a trained model: HTML.
 
-  Videos are shown at all their times, rooms of dice from all around, other
-  rooms in their own views, sorted by yaw. A notebook shows it from a file:
-  IPython.display.IFrame('explore.html', 1000, 900).
+  Videos are shown at all their times, rooms of dice from all around. Other
+  rooms are shown in their own views, sorted by yaw, beside their truth, or from
+  all around by `azimuths`, where nobody knows it. A notebook shows it from a
+  file: IPython.display.IFrame('explore.html', 1000, 900).
 
   Args:
     workdir: of a training, or the name of shipped weights.
@@ -109,7 +115,8 @@ def explore(
     step: of the checkpoint: a number, 'latest' or 'best'.
     context: frames that the model sees; by default those of the tables.
     num_samples: of each scene.
-    azimuths: views all around a room of dice; by default AZIMUTHS.
+    azimuths: views all around a room; by default AZIMUTHS of dice, and of
+      other rooms those that they have.
     seed: of the samples, which are those of `experiments/sample.py`.
     split: 'train', 'validation' or 'test'.
     source: where scenes are read from, if not where training read them.
@@ -157,9 +164,11 @@ def explore(
     ),
     'MSE': 'mean over pixels and colors of the squared error, of 8-bit frames',
   }
+  notes = [axis.note.capitalize()]
   if context is not None:
-    if note := protocols.outside_training(config, context):
-      protocol['Note'] = note
+    notes.append(protocols.outside_training(config, context))
+  if note := '; '.join(filter(None, notes)):
+    protocol['Note'] = note
   return page(
     shown,
     title=data.replace('/', ': ').replace('_', ' ').capitalize(),
@@ -190,15 +199,9 @@ def draw(
     raise ValueError('no scene is named')
   if num_samples < 1:
     raise ValueError(f'num_samples is {num_samples}; it must be 1 or more')
-  turns = sources.can_turn(config)
-  if azimuths is not None and not turns:
-    raise ValueError(
-      f'azimuths is {azimuths}, and only rooms of dice are drawn from all '
-      f'around; this is {sources.dataset_name(config)}, source '
-      f'{config.data.source!r}'
-    )
-  if turns and azimuths is None:
+  if azimuths is None and sources.can_turn(config):
     azimuths = AZIMUTHS
+  turns = azimuths is not None
   source = sources.open_source(config, split)
   examples = batches.scenes(source, scenes)
   views = [
@@ -212,7 +215,8 @@ def draw(
   ]
   batch = batches.make_batch(source, examples, views)
   if turns:
-    target = sources.turntable(config, split, scenes, azimuths)
+    table = sources.turntable(config, split, scenes, azimuths)
+    target = table.scenes
     every = np.ones(target.views.shape[:2], bool)
     batch = batch._replace(target=target, target_mask=every)
   batch = jax.device_get(batch)
@@ -229,12 +233,15 @@ def draw(
     for i, scene in enumerate(scenes):
       one = jax.tree.map(lambda x, i=i: x[i : i + 1], batch)
       samples = draw_all(model, params, key, one, num_samples)[:, 0]
-      tell = _around if turns else _along
-      yield tell(str(scene), one, views[i], samples)
+      if turns:
+        yield _around(str(scene), one, views[i], samples, table)
+      else:
+        yield _along(str(scene), one, views[i], samples)
 
-  width = config.data.view_size
-  axis = AZIMUTH if turns else {1: TIME, _CAMERA: YAW}.get(width, FRAME)
-  return axis, each()
+  if turns:
+    return AZIMUTH._replace(note=table.note), each()
+  axes = {1: TIME, sources.CAMERA: YAW}
+  return axes.get(config.data.view_size, FRAME), each()
 
 
 def page(
@@ -332,7 +339,7 @@ def _sprite(frames: np.ndarray) -> str:
 
 def _order(example: Example) -> np.ndarray:
   """All frames of a scene: as they follow each other, or by yaw."""
-  if example.views.shape[1] != _CAMERA:
+  if example.views.shape[1] != sources.CAMERA:
     return np.arange(len(example.views))
   return np.argsort(_yaw(example.views), kind='stable')
 
@@ -356,7 +363,7 @@ def _along(label: str, one: Any, views: Views, samples: np.ndarray) -> Drawn:
       f'{text}, t = {time:.2f}'
       for text, time in zip(texts, asked[:, 0], strict=True)
     ]
-  if asked.shape[1] == _CAMERA:
+  if asked.shape[1] == sources.CAMERA:
     degrees = [f'{angle:.0f}°' for angle in _yaw(asked)]
     texts = [f'{a}, {t}' for a, t in zip(degrees, texts, strict=True)]
     cameras = _from_above(seen, asked)
@@ -374,16 +381,25 @@ def _along(label: str, one: Any, views: Views, samples: np.ndarray) -> Drawn:
   )
 
 
-def _around(label: str, one: Any, views: Views, samples: np.ndarray) -> Drawn:
+def _around(
+  label: str,
+  one: Any,
+  views: Views,
+  samples: np.ndarray,
+  table: sources.Turntable,
+) -> Drawn:
   """A room of a batch of one, shown from all around."""
   asked, count = np.asarray(one.target.views)[0], samples.shape[1]
   seen = np.asarray(one.context.views)[0, : len(views.context)]
-  angles = np.degrees(np.arctan2(seen[:, 1], seen[:, 0])) % 360
+  x, y = (seen[:, :2] - table.middle).T
+  if np.allclose(asked[:, :2], table.middle, atol=1e-6):
+    y, x = seen[:, 3:5].T  # a look around from one place: sin, cos of the yaw
+  angles = np.degrees(np.arctan2(y, x)) % 360
   degrees = [360 * i / count for i in range(count)]
   return Drawn(
     label=label,
     samples=samples,
-    truth=np.asarray(one.target.frames)[0],
+    truth=np.asarray(one.target.frames)[0] if table.known else None,
     names=[f'{angle:.0f}°' for angle in degrees],
     texts=[f'{angle:g} degrees' for angle in degrees],
     hidden=np.ones(count, bool),

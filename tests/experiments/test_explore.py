@@ -20,7 +20,7 @@ def test_page_has_the_samples(finished, programs, tmp_path):
     assert ran.code == 0, ran.err
   assert '2 scene(s), 2 samples each' in done.out
   assert f'open {out} in a browser' in done.out
-  assert own.code == 1 and 'azimuths is 5, and only rooms of dice' in own.err
+  assert own.code == 1 and 'views all around need rooms with cameras' in own.err
   assert not (tmp_path / 'x.html').exists()
   page = out.read_text('utf-8')
   assert len(page.encode()) < 10**7 and '://' not in page

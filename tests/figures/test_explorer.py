@@ -129,8 +129,9 @@ def test_other_rooms_are_shown_in_their_own_views(
   frames = rng.integers(0, 256, (6, 16, 16, 3), np.uint8)
   yaw = np.radians([200, 10, 300, 90, 45, 350])
   poses = np.column_stack([np.cos(yaw), np.sin(yaw), 0 * yaw, yaw, 0 * yaw])
-  (tmp_path / 'test').mkdir()
-  np.savez(tmp_path / 'test' / 'mine.npz', frames=frames, views=poses)
+  for split in ('train', 'test'):
+    (tmp_path / split).mkdir()
+    np.savez(tmp_path / split / 'mine.npz', frames=frames, views=poses)
   config = make_config()
   config.data.update(
     source='folder', path=str(tmp_path), num_frames=6, view_size=7
@@ -151,5 +152,15 @@ def test_other_rooms_are_shown_in_their_own_views(
   assert scene.hidden.tolist() == [True, True, False, False, True, True]
   assert scene.seen == ['F4', 'F1'] and scene.places.tolist() == [2, 3]
   np.testing.assert_array_equal(scene.context, frames[[3, 0]])
-  with pytest.raises(ValueError, match='azimuths is 9, and only rooms of dice'):
-    explorer.draw(None, None, config, [0], azimuths=9)
+  # Or from all around, where nobody knows the truth: they look outwards.
+  axis, drawn = explorer.draw(
+    None, None, config, [0], num_samples=2, azimuths=4
+  )
+  (scene,) = drawn
+  assert axis.circular and 'from 200 to 300 degrees' in axis.note
+  assert scene.truth is None and scene.samples.shape == (2, 4, 16, 16, 3)
+  assert scene.seen == ['90°', '200°']
+  np.testing.assert_allclose(scene.places, [1, 200 / 90], atol=0.1)
+  around = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
+  np.testing.assert_allclose(scene.cameras[2:, :2], around, atol=0.1)
+  np.testing.assert_allclose(scene.cameras[2:, 2:], around, atol=0.1)
