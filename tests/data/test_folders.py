@@ -139,7 +139,7 @@ def test_poses_in_any_order_and_dress(posed, tmp_path):
   'kind', ['folder', pytest.param('posed', marks=pytest.mark.slow)]
 )
 def test_residual_networks_train_on_it(request, make_config, update_once, kind):
-  config = make_config('networks=residual')
+  config = make_config('networks=residual', codes=0, fine=0, latent_steps=1)
   config.data = request.getfixturevalue(kind).data
   metrics = update_once(config)
   assert metrics['skipped'] == 0 and np.isfinite(metrics['loss'])

@@ -113,7 +113,7 @@ def test_batches(released):
 
 
 def test_residual_networks_train_on_it(released, make_config, update_once):
-  config = make_config('networks=residual')
+  config = make_config('networks=residual', codes=0, fine=0, latent_steps=1)
   config.data = configured(
     released, num_frames=4, context_window=4, max_context=3, num_targets=2
   ).data

@@ -1,6 +1,7 @@
 """A finished tiny run, and programs started without their 3 s of imports."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import itertools
 import json
 import os
 import pathlib
@@ -52,11 +53,14 @@ import cgqn_jax.training.loop, cgqn_jax.evaluation.videos
 import cgqn_jax.data.importing
 from configs import narratives
 
-for number, argv in enumerate(json.load(sys.stdin)):
+for line in sys.stdin:
+  argv, place, output = json.loads(line)
   if not (child := os.fork()):
+    os.chdir(place)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
     for fd, name in (1, 'out'), (2, 'err'):
-      path = f'{sys.argv[1]}/{number}.{name}'
-      os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY), fd)
+      os.dup2(os.open(f'{output}.{name}', os.O_CREAT | os.O_WRONLY), fd)
     sys.argv, code = argv, 0
     sys.path.insert(0, os.path.dirname(argv[0]))
     try:
@@ -85,38 +89,39 @@ class Done(NamedTuple):
 
 
 @pytest.fixture(scope='session')
-def programs(tmp_path_factory, env) -> Callable[[list], list[Done]]:
+def programs(tmp_path_factory, env) -> Iterator[Callable[[list], list[Done]]]:
   """Runs command lines, [script, *flags] each, one after the other.
 
   A script without a folder is one of experiments/; `place` is where all run.
   """
+  root = tmp_path_factory.mktemp('programs')
+  numbers = itertools.count()
+  with subprocess.Popen(
+    [sys.executable, '-c', _FORKS],
+    env=env,
+    cwd=ROOT,
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    text=True,
+  ) as forks:
 
-  def run(commands: list[list], place: pathlib.Path = ROOT) -> list[Done]:
-    folder = tmp_path_factory.mktemp('programs')
-    commands = [
-      [c[0] if '/' in c[0] else f'experiments/{c[0]}', *map(str, c[1:])]
-      for c in commands
-    ]
-    done = subprocess.run(
-      [sys.executable, '-c', _FORKS, str(folder)],
-      input=json.dumps(commands),
-      env=env,
-      cwd=place,
-      capture_output=True,
-      text=True,
-    )
-    codes = done.stdout.split()
-    assert len(codes) == len(commands), done.stderr
+    def run_one(command: list, place: pathlib.Path) -> Done:
+      script, *flags = map(str, command)
+      script = script if '/' in script else f'experiments/{script}'
+      output = root / str(next(numbers))
+      request = [script, *flags], str(place), str(output)
+      print(json.dumps(request), file=forks.stdin, flush=True)
+      code = int(forks.stdout.readline())
+      out, err = (
+        output.with_suffix(f'.{name}').read_text() for name in ('out', 'err')
+      )
+      return Done(code, out, err)
 
-    def text(number: int, name: str) -> str:
-      return (folder / f'{number}.{name}').read_text()
+    def run(commands: list[list], place: pathlib.Path = ROOT) -> list[Done]:
+      return [run_one(command, place) for command in commands]
 
-    return [
-      Done(int(code), text(n, 'out'), text(n, 'err'))
-      for n, code in enumerate(codes)
-    ]
-
-  return run
+    yield run
+    forks.stdin.close()
 
 
 @pytest.fixture(scope='session')

@@ -22,7 +22,7 @@ _NARROW = (
 
 
 def test_dice(programs, tmp_path):
-  """Trained, scored, drawn from, and turned around; CGQN and GQN."""
+  """CGQN and GQN are trained and scored, the first drawn from and turned."""
   runs = {name: tmp_path / name for name in ('cgqn', 'gqn')}
   commands = []
   for name, run in runs.items():
@@ -32,32 +32,33 @@ def test_dice(programs, tmp_path):
       ['train.py', config, *_SHORT, *_NARROW, workdir],
       ['evaluate.py', workdir, '--num_scenes=2', '--num_samples=2',
        '--num_draws=1', '--batch_size=2'],
-      ['sample.py', workdir, '--scene=3', '--turntable=5', '--num_samples=2',
-       f'--out={run}/turn.gif'],
-      ['sample.py', workdir, '--scenes=3,1', '--queries=4,0',
-       '--num_samples=1', f'--out={run}/drawn.npz'],
     ]  # fmt: skip
-  commands.append(
-    ['sample.py', f'--workdir={runs["gqn"]}', '--turntable=5', '--queries=1',
-     f'--out={tmp_path}/none.gif']
-  )  # fmt: skip
+  run, workdir = runs['cgqn'], f'--workdir={runs["cgqn"]}'
+  commands += [
+    ['sample.py', workdir, '--scene=3', '--turntable=5', '--num_samples=2',
+     f'--out={run}/turn.gif'],
+    ['sample.py', workdir, '--scenes=3,1', '--queries=4,0', '--num_samples=1',
+     f'--out={run}/drawn.npz'],
+    ['sample.py', workdir, '--turntable=5', '--queries=1',
+     f'--out={tmp_path}/none.gif'],
+  ]  # fmt: skip
   *done, both = programs(commands)
   for ran in done:
     assert ran.code == 0, ran.err
   assert both.code == 1 and 'not both' in both.err
-  for run in runs.values():
-    scores = json.loads((run / 'eval' / 'metrics.json').read_text())
+  for name in runs:
+    scores = json.loads((runs[name] / 'eval' / 'metrics.json').read_text())
     assert scores['protocol']['hidden_frames'] == 3
     assert (
       scores['metrics']['kl_1'] > 0 and scores['metrics']['oracle_kl_1'] > 0
     )
-    with Image.open(run / 'turn.gif') as film:
-      assert film.n_frames == 5
-    drawn = np.load(run / 'drawn.npz')
-    assert drawn['samples'].shape == (1, 2, 2, 16, 16, 3)
-    # Every scene has a context of its own, that of the tables.
-    first, second = drawn['context'].tolist()
-    assert len(first) == len(second) == 5 and first != second
+  with Image.open(run / 'turn.gif') as film:
+    assert film.n_frames == 5
+  drawn = np.load(run / 'drawn.npz')
+  assert drawn['samples'].shape == (1, 2, 2, 16, 16, 3)
+  # Every scene has a context of its own, that of the tables.
+  first, second = drawn['context'].tolist()
+  assert len(first) == len(second) == 5 and first != second
 
 
 def test_sequential(programs, tmp_path):

@@ -52,24 +52,25 @@ def contents(folder: pathlib.Path) -> dict[str, bytes]:
   scope='module',
   params=['draw', pytest.param('residual', marks=pytest.mark.slow)],
 )
-def runs(request, tmp_path_factory, env) -> tuple[pathlib.Path, ...]:
+def runs(request, tmp_path_factory, env, programs) -> tuple[pathlib.Path, ...]:
   """An uninterrupted run, and one killed at update 6 and started again."""
   suffix = '' if request.param == 'draw' else '_residual'
   finished = request.getfixturevalue(f'finished{suffix}')
   flags = request.getfixturevalue(f'tiny{suffix}')
   workdir = tmp_path_factory.mktemp('runs') / 'resumed'
   command = ['experiments/train.py', *flags, f'--workdir={workdir}']
-  options = {'cwd': ROOT, 'capture_output': True, 'text': True}
   killed = subprocess.run(
     [sys.executable, '-c', _KILLED, *command],
     env=env | {'AWAITED': str(workdir / 'checkpoints' / '4')},
-    **options,
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
   )
   assert killed.returncode == -signal.SIGKILL, killed.stderr
   assert [row['step'] for row in rows(workdir)] == [1, 2, 3, 4, 5, 6]
-  again = subprocess.run([sys.executable, *command], env=env, **options)
-  assert again.returncode == 0, again.stderr
-  assert 'resuming at update 4' in again.stdout
+  (again,) = programs([command])
+  assert again.code == 0, again.err
+  assert 'resuming at update 4' in again.out
   return finished, workdir
 
 

@@ -43,6 +43,7 @@ def test_one_of_them_is_the_run_alone(together, finished):
   )
 
 
+@pytest.mark.slow
 def test_so_is_the_other_one(together, programs, tiny, tmp_path):
   """Its parameters, data and noise are those of its own seed."""
   alone = tmp_path / 'alone'

@@ -157,7 +157,7 @@ def test_other_rooms_are_shown_in_their_own_views(
     None, None, config, [0], num_samples=2, azimuths=4
   )
   (scene,) = drawn
-  assert axis.circular and 'from 200 to 300 degrees' in axis.note
+  assert axis.circular and 'from 90 to 200 degrees' in axis.note
   assert scene.truth is None and scene.samples.shape == (2, 4, 16, 16, 3)
   assert scene.seen == ['90°', '200°']
   np.testing.assert_allclose(scene.places, [1, 200 / 90], atol=0.1)

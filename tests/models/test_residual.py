@@ -387,7 +387,7 @@ def test_padding_is_never_rendered_for_a_target(model, few):
 
 def test_an_update_by_muon(make_config, make_params, make_batch):
   """It moves every parameter; kernels by a nearly orthogonal matrix."""
-  config = make_config('networks=residual')
+  config = make_config('networks=residual', codes=0, fine=0, latent_steps=1)
   config.optimizer.name = 'muon'
   config.learning_rate = levels((0,), (1e-2,), 'constant')
   config.num_rendered = 2
