@@ -54,7 +54,8 @@ demo: $(VENV)/installed
 	@echo 'the numbers are in $(DEMO)/eval/metrics.json.'
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -q --numprocesses=auto --dist=worksteal --durations=5
+	$(BIN)/python -m pytest -q --numprocesses=auto --dist=loadfile \
+	  --no-loadscope-reorder --durations=5
 
 test-slow: $(VENV)/installed
 	XLA_FLAGS= $(BIN)/python -m pytest -q -m slow --durations=0
