@@ -35,6 +35,16 @@ _DELETED = '.deleted'
 _NO_DAMAGE = ('Too many open files', 'Permission denied', 'Cannot allocate')
 
 
+def _patience() -> int:
+  """Seconds that Orbax may take for a save.
+
+  It measures them by the system's clock, which may jump ahead, from 1970 to
+  today where a machine has just learnt the time. A process alone waits for
+  nothing but its disk, so it may take forever; of several, one may be dead.
+  """
+  return 4 * 10**9 if jax.process_count() == 1 else 20 * 60
+
+
 class Checkpoints(contextlib.AbstractContextManager):
   """Saves into one folder, and keeps the last `keep` and the best.
 
@@ -61,6 +71,11 @@ class Checkpoints(contextlib.AbstractContextManager):
       best_mode='min',
       # Losses come after a save, and Orbax would not know them: `_prune`.
       preservation_policy=ocp.checkpoint_managers.LatestN(n=None),
+      async_options=ocp.options.AsyncOptions(
+        timeout_secs=_patience(),
+        # Else it waits for its own folders, by the clock too.
+        create_directories_asynchronously=False,
+      ),
     )
     steps = saved_steps(folder)
     self._losses = {n: _loss(_read_notes(folder, n)) for n in steps}
