@@ -154,7 +154,10 @@ def upgraded(fields: Any) -> dict[str, Any]:
 
 
 def _is_in_steps(schedule: Any) -> bool:
-  """Whether a schedule is one of 0.1; what is none at all the table refuses."""
+  """Tells whether a schedule is one of 0.1.
+
+  What is no schedule at all the table of fields refuses.
+  """
   if not isinstance(schedule, dict):
     return False
   lists = [schedule.get(name) for name in ('boundaries', 'values')]

@@ -323,7 +323,7 @@ _LEFT_BEHIND = (
 
 
 def is_left_behind(path: pathlib.Path) -> bool:
-  """Whether a system left it in a folder: hidden, or a name that it gives."""
+  """Tells whether a system left a file in a folder: by its name, or hidden."""
   return path.name[0] == '.' or path.name.lower() in _LEFT_BEHIND
 
 

@@ -100,7 +100,7 @@ VALUES = st.one_of(
 
 
 def is_like(value, was) -> bool:
-  """Whether a value is of the type of the one that was there."""
+  """Tells whether a value is of the type of the one that was there."""
   if type(was) is float:
     return type(value) in (int, float) and math.isfinite(value)
   if type(was) is tuple:

@@ -54,7 +54,7 @@ class Photographs(NamedTuple):
 
 
 def is_posed(folder: pathlib.Path) -> bool:
-  """Whether there are cameras of NeRF or COLMAP in a folder."""
+  """Tells whether there are cameras of NeRF or COLMAP in a folder."""
   return bool(
     camera_files.transforms(folder) or camera_files.models(folder, 'images.txt')
   )

@@ -294,7 +294,7 @@ def _named(
 
 
 def _are_few_rooms(source: pathlib.Path, todo: Sequence[tuple]) -> bool:
-  """Whether photographs are held out, not rooms."""
+  """Tells whether photographs are held out, not rooms."""
   return (
     not _own_splits(source)
     and 0 < len(todo) < rooms.FEW

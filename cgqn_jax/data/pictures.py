@@ -59,7 +59,10 @@ def check(file: pathlib.Path, side: int) -> None:
 
 
 def is_film(file: pathlib.Path) -> bool:
-  """Whether a file holds several pictures; False for what cannot be read."""
+  """Tells whether a file holds several pictures.
+
+  False for what cannot be read.
+  """
   if file.suffix.lower() not in _ANIMATED:
     return False
   try:

@@ -297,7 +297,7 @@ _SIMULATORS = {'narratives': NarrativeStream, 'dice': DiceStream}
 
 
 def can_turn(config: ConfigDict) -> bool:
-  """Whether the simulator can draw the scenes from any side: rooms of dice."""
+  """Tells whether the simulator draws the scenes from any side, as dice."""
   simulated = config.data.source in ('tfds', 'simulator')
   return config.dataset == 'dice' and simulated
 
@@ -355,7 +355,7 @@ def turntable(
 
 
 def _ring(config: ConfigDict) -> ring.Ring:
-  """Of the cameras of the first training scenes."""
+  """The ring of the cameras of the first training scenes."""
   if config.data.view_size != CAMERA:
     raise ValueError(
       'views all around need rooms with cameras, data.view_size 7; this is '

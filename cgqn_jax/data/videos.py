@@ -63,7 +63,7 @@ class Video(NamedTuple):
 
 
 def is_scene(path: pathlib.Path) -> bool:
-  """Whether `read` takes this folder or file.
+  """Tells whether `read` takes this folder or file.
 
   Of a folder's pictures the first of each kind is looked into: a folder of
   animations is none of stills.
@@ -76,7 +76,7 @@ def is_scene(path: pathlib.Path) -> bool:
 
 
 def is_room(path: pathlib.Path) -> bool:
-  """Whether this is a folder of pictures that have cameras."""
+  """Tells whether this is a folder of pictures that have cameras."""
   return path.is_dir() and (
     cameras.is_posed(path) or (path / folders.POSES).is_file()
   )
@@ -139,7 +139,7 @@ def _video(
   shape: Shape,
   path: pathlib.Path,
 ) -> Video:
-  """Of pictures, each fitted before the next is made."""
+  """A video of pictures, each fitted before the next is made."""
   frames, original = [], None
   for number, picture in enumerate(found):
     original = original or (picture.shape[1], picture.shape[0])

@@ -70,13 +70,13 @@ def draw_samples(
     joint = jnp.mean(error, -1, where=mask)
     winner = jnp.argmin(joint, 0)
     scenes = jnp.arange(joint.shape[1])
-    candidate, its_error = frames[winner, scenes], joint[winner, scenes]
+    candidate, lowest = frames[winner, scenes], joint[winner, scenes]
     if best is None:
-      best, least = candidate, its_error
+      best, least = candidate, lowest
     else:
-      better = jnp.expand_dims(its_error < least, range(1, best.ndim))
+      better = jnp.expand_dims(lowest < least, range(1, best.ndim))
       best = jnp.where(better, candidate, best)
-      least = jnp.minimum(its_error, least)
+      least = jnp.minimum(lowest, least)
   mean = total / num_samples
   spread = jnp.maximum(squares / num_samples - mean**2, 0)
   unbiased = num_samples / max(num_samples - 1, 1)

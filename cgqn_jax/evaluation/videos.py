@@ -264,7 +264,7 @@ def columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
 
 
 def _are_judged(rows: Iterable[Mapping[str, Any]]) -> bool:
-  """Whether the simulator made the videos of some rows, and judges."""
+  """Tells whether the simulator made the videos of some rows, and judges."""
   return any(row.get('modes') is not None for row in rows)
 
 

@@ -279,7 +279,7 @@ def checked(batch: Batch) -> Batch:
 
 
 def is_traced(*arrays: Any) -> bool:
-  """Whether the values of some arrays cannot be looked at."""
+  """Tells whether the values of some arrays cannot be looked at."""
   return any(isinstance(x, jax.core.Tracer) for x in arrays)
 
 

@@ -62,12 +62,12 @@ class Run(contextlib.ExitStack):
 
   @property
   def ended(self) -> bool:
-    """Whether the last update is saved."""
+    """Tells whether the last update is saved."""
     return self.config.num_steps in self.saved
 
   @property
   def finished(self) -> bool:
-    """Whether nothing is left to do, after the last update too."""
+    """Tells whether nothing is left to do, after the last update too."""
     if not self.ended:
       return False
     # Weights that were exported have no log, and lack nothing.
@@ -75,7 +75,7 @@ class Run(contextlib.ExitStack):
     return not (logged and any(self.lacks(self.config.num_steps)))
 
   def due(self, step: int) -> tuple[bool, bool]:
-    """Whether validation and a picture are due at a step."""
+    """Tells whether validation and a picture are due at a step."""
     config, last = self.config, step == self.config.num_steps
     return (
       last or _is_due(step, config.validate_every),
@@ -375,7 +375,7 @@ def _rescue(
 
 
 def _is_due(step: int, every: int) -> bool:
-  """Whether `every` updates have passed once more; 0 is never."""
+  """Tells whether `every` updates have passed once more; 0 is never."""
   return every > 0 and step % every == 0
 
 

@@ -221,7 +221,7 @@ class Progress:
     return {what: self._due[what] for what in kinds if self._due[what]}
 
   def measured(self, seconds: float) -> bool:
-    """Whether so many seconds of updates have been timed."""
+    """Tells whether so many seconds of updates have been timed."""
     return self._pace is not None and self._last[1] - self._first[1] >= seconds
 
   @property

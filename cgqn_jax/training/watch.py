@@ -45,7 +45,7 @@ class Watch:
     return text
 
   def wants_samples(self, step: int, kl: float) -> bool:
-    """Whether it must be seen if samples differ: the KL is as if collapsed."""
+    """Tells whether samples must be compared: the KL is as if collapsed."""
     return not self._collapsed and step >= self._warm and kl < _NATS
 
   def collapse(self, step: int, kl: float, spread: float) -> str | None:

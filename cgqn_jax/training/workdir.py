@@ -122,7 +122,7 @@ def check_workdir(path: str | pathlib.Path, config: ConfigDict) -> pathlib.Path:
 
 
 def _is_harmless(path: pathlib.Path) -> bool:
-  """Whether a system left it, or a shell or scheduler logs into it.
+  """Tells whether a system left it, or a shell or scheduler logs into it.
 
   Such files may lie in the folder of a run that is new.
   """

@@ -93,7 +93,7 @@ def finish(
 
 
 def is_writing(folder: pathlib.Path) -> bool:
-  """Whether a checkpoint is being written; a whole one has another name."""
+  """Tells whether a checkpoint is being written: it has another name then."""
   try:
     return any(folder.glob('**/checkpoints/*tmp*'))
   except OSError:  # it went away under the search
