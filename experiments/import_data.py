@@ -185,7 +185,7 @@ def told(
   lines += [
     '',
     'Training with preset=small:',
-    f'  sees {context} {where}; learns all others, in any order',
+    f'  sees {context} {where}; learns all frames, in any order',
     f'  is judged on the frames after the first {len(data.test_context)}',
     f'  {config.num_steps:,} updates of {config.batch_size} scenes: roughly '
     f'{minutes:,.0f} minutes of one CPU core',

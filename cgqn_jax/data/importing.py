@@ -222,7 +222,12 @@ def _luck(name: str) -> float:
 
 
 def _own_splits(source: pathlib.Path) -> dict[str, pathlib.Path]:
-  """The folders of splits that the user made."""
+  """The folders of splits that the user made.
+
+  Raises:
+    ValueError: for some without one to train on: its videos would be divided
+      with all others, and some that are to be tested would train.
+  """
   found = {}
   if not source.is_dir() or cameras.is_posed(source):  # its pictures lie so
     return found
@@ -230,7 +235,15 @@ def _own_splits(source: pathlib.Path) -> dict[str, pathlib.Path]:
     split = _CALLED.get(path.name.lower(), path.name.lower())
     if split in SPLITS and path.is_dir():
       found[split] = path
-  return found if 'train' in found else {}
+  if 'train' in found:
+    return found
+  for path in found.values():
+    if not videos.is_scene(path):
+      raise ValueError(
+        f'{source} has a folder {path.name}, and none called train: give what '
+        f'trains this name, or {path.name} another'
+      )
+  return {}
 
 
 def _grouped(

@@ -228,6 +228,11 @@ def test_splits_that_are_there(tmp_path):
   assert there['test'] == ['b'] and there['validation']
   train = {*there['train'], *there['validation']}
   assert train == {str(n) for n in range(20)}
+  # Else some of what is to be tested would train.
+  (source / 'train').rename(source / 'learn')
+  with pytest.raises(ValueError, match='has a folder test, and none called'):
+    write(source, tmp_path / 'none')
+  assert not (tmp_path / 'none').exists()
 
 
 def test_long_and_short_videos(tmp_path):
