@@ -125,13 +125,17 @@ def residual(config: ConfigDict, preset: str, narrative: str) -> None:
   else:
     # Codes and the finer stage did worse here (docs/learning.md).
     config.model.codes = config.model.fine = 0
-    num_steps, cheap, dear = 37_000, 0.046, 0.115
-    # Two falls of the rate here too: legs of the way are drawn in the second.
+    num_steps, cheap, dear = 61_000, 0.028, 0.07
+    # Three falls of the rate: legs of the way are drawn in the later ones.
     config.learning_rate = config_lib.levels(
-      (0.0, 0.0025, 0.46, 0.465, 1.0), (0.0, 0.01, 0.0, 0.006, 0.0), 'cosine'
+      (0.0, 0.0015, 0.28, 0.283, 0.607, 0.611, 1.0),
+      (0.0, 0.01, 0.0, 0.006, 0.0, 0.006, 0.0),
+      'cosine',
     )
     config.pixel_variance = config_lib.levels(
-      (0.0, 0.275, 0.415, 0.73, 0.945), (1.0, 1.0, 0.3, 0.3, 0.1), 'linear'
+      (0.0, 0.167, 0.252, 0.443, 0.573, 0.764, 0.921),
+      (1.0, 1.0, 0.3, 0.3, 0.1, 0.1, 0.05),
+      'linear',
     )
   config.kl_weight = config_lib.levels(
     (0.0, cheap, dear), (0.3, 0.3, 1.0), 'linear'
