@@ -112,6 +112,7 @@ def test_batches(released):
   assert whole.views[:, 0, 0].tolist() == [2, 0]
 
 
+@pytest.mark.slow
 def test_residual_networks_train_on_it(released, make_config, update_once):
   config = make_config('networks=residual', codes=0, fine=0, latent_steps=1)
   config.data = configured(
