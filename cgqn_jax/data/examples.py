@@ -13,6 +13,7 @@ import numpy as np
 
 from cgqn_jax.types import Array
 
+POSE, CAMERA = 5, 7  # numbers of (x, y, z, yaw, pitch), and of the view of it
 # Of the numbers of views that the networks can use: the latest timestamp (the
 # networks see it by waves of period 2 and less), the largest of a camera, and
 # the least difference in a scene.

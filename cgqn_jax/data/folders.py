@@ -20,12 +20,11 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from cgqn_jax.data import examples, pictures, protocols
-from cgqn_jax.data.examples import Example, Source
+from cgqn_jax.data.examples import CAMERA, POSE, Example, Source
 from cgqn_jax.files import is_left_behind
 
 POSES = 'poses.csv'
 _COLUMNS = ['image', 'x', 'y', 'z', 'yaw', 'pitch']
-_POSE, _CAMERA = 5, 7  # numbers of a pose, and of the view made of it
 _MOST_BYTES = 2**30  # of an array in an NPZ, unpacked
 _MOST_TEXT = 2**26  # bytes of poses.csv
 # What a person would take for a video, and what is none here.
@@ -124,15 +123,15 @@ def scene_views(
   Raises:
     ValueError: in one line, for views that the models cannot take.
   """
-  cameras = config.data.view_size == _CAMERA
+  cameras = config.data.view_size == CAMERA
   if views is None:
     if cameras:
       raise ValueError(
-        f'{path} has no cameras, which data.view_size {_CAMERA} asks for: '
+        f'{path} has no cameras, which data.view_size {CAMERA} asks for: '
         f'no {POSES} beside images, or no `views` in an NPZ'
       )
     views = examples.timestamps(config.data.num_frames, count)
-  if cameras and views.ndim == 2 and views.shape[1] == _POSE:
+  if cameras and views.ndim == 2 and views.shape[1] == POSE:
     views = examples.cameras(views)
   return examples.checked_views(config, views, path, count)
 
@@ -338,9 +337,9 @@ def _pose(cells: list[str], where: str) -> list[float]:
     pose = [float(cell) for cell in cells]
   except ValueError:
     pose = []
-  if len(pose) != _POSE or not np.all(np.isfinite(pose)):
+  if len(pose) != POSE or not np.all(np.isfinite(pose)):
     raise ValueError(
-      f'{where}: {",".join(cells)!r} is no pose; it must be {_POSE} finite '
+      f'{where}: {",".join(cells)!r} is no pose; it must be {POSE} finite '
       f'numbers: {",".join(_COLUMNS[1:])}'
     )
   return pose

@@ -17,6 +17,7 @@ import tensorflow_datasets as tfds
 from cgqn_jax import shipped
 from cgqn_jax.data import ring
 from cgqn_jax.data.examples import (
+  CAMERA,
   Example,
   Source,
   check_frames,
@@ -34,7 +35,6 @@ SPLITS = ('train', 'validation', 'test')
 # Scenes of a simulated stream: as many ids as an int32 holds. Validation and
 # test stay the stored thousand, so that numbers compare.
 STREAM = {'train': 2**31 - 1, 'validation': 1000, 'test': 1000}
-CAMERA = 7  # numbers of a view of a room
 _RING_SCENES = 100  # of training, whose cameras say what a ring is
 
 

@@ -22,7 +22,7 @@ import tqdm
 
 from cgqn_jax import images
 from cgqn_jax.data import batches, protocols, sources
-from cgqn_jax.data.examples import Example
+from cgqn_jax.data.examples import CAMERA, Example
 from cgqn_jax.data.protocols import Views
 from cgqn_jax.evaluation.sampling import draw_all
 from cgqn_jax.models.build import Model
@@ -240,7 +240,7 @@ def draw(
 
   if turns:
     return AZIMUTH._replace(note=table.note), each()
-  axes = {1: TIME, sources.CAMERA: YAW}
+  axes = {1: TIME, CAMERA: YAW}
   return axes.get(config.data.view_size, FRAME), each()
 
 
@@ -339,7 +339,7 @@ def _sprite(frames: np.ndarray) -> str:
 
 def _order(example: Example) -> np.ndarray:
   """All frames of a scene: as they follow each other, or by yaw."""
-  if example.views.shape[1] != sources.CAMERA:
+  if example.views.shape[1] != CAMERA:
     return np.arange(len(example.views))
   return np.argsort(_yaw(example.views), kind='stable')
 
@@ -363,7 +363,7 @@ def _along(label: str, one: Any, views: Views, samples: np.ndarray) -> Drawn:
       f'{text}, t = {time:.2f}'
       for text, time in zip(texts, asked[:, 0], strict=True)
     ]
-  if asked.shape[1] == sources.CAMERA:
+  if asked.shape[1] == CAMERA:
     degrees = [f'{angle:.0f}°' for angle in _yaw(asked)]
     texts = [f'{a}, {t}' for a, t in zip(degrees, texts, strict=True)]
     cameras = _from_above(seen, asked)
