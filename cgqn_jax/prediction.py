@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from cgqn_jax.data import examples
+from cgqn_jax.data.examples import CAMERA, POSE
 from cgqn_jax.evaluation import metrics, sampling
 from cgqn_jax.models.build import Model, pixel_variance
 from cgqn_jax.models.sequential import Sequential, check_sequential
@@ -26,7 +27,6 @@ from cgqn_jax.training.workdir import load
 from cgqn_jax.types import Batch, Params, Scene
 
 _AT_ONCE = 16  # samples drawn together; more would only take memory
-_CAMERA, _POSE = 7, 5  # numbers of a camera, and of x, y, z, yaw, pitch
 _TURN = 2 * math.pi + 1e-6
 _ROUNDING = 1e-3  # by which floats may lie beyond [0, 1]
 
@@ -349,23 +349,23 @@ class Predictor:
   def _cameras(self, name: str, array: np.ndarray) -> np.ndarray:
     """Views [..., V] from cameras, or from other views of V numbers."""
     width, given = self.config.data.view_size, array.shape[-1]
-    if given != width and (width, given) != (_CAMERA, _POSE):
+    if given != width and (width, given) != (CAMERA, POSE):
       raise ValueError(
         f'{name} has {given} numbers a frame; it must have {self._widths}'
       )
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
       raise ValueError(f'{name} has a number that is not finite')
-    if width != _CAMERA:
+    if width != CAMERA:
       return array.astype(np.float32)
-    if given == _POSE:
+    if given == POSE:
       if wrong := array[..., 3:][np.abs(array[..., 3:]) > _TURN].tolist():
         raise ValueError(
           f'{name} has the angle {wrong[0]:g}; yaw and pitch must be radians, '
           '-2 pi to 2 pi: np.radians(degrees)'
         )
-      rows = examples.cameras(array.reshape((-1, _POSE)))
-      return rows.reshape((*array.shape[:-1], _CAMERA)).astype(np.float32)
+      rows = examples.cameras(array.reshape((-1, POSE)))
+      return rows.reshape((*array.shape[:-1], CAMERA)).astype(np.float32)
     for place, angle in ((3, 'yaw'), (5, 'pitch')):
       length = np.hypot(array[..., place], array[..., place + 1])
       if wrong := length[np.abs(length - 1) > 0.01].tolist():
@@ -379,7 +379,7 @@ class Predictor:
   @property
   def _widths(self) -> str:
     width = self.config.data.view_size
-    return f'{_POSE} or {_CAMERA}' if width == _CAMERA else str(width)
+    return f'{POSE} or {CAMERA}' if width == CAMERA else str(width)
 
   def _note_size(self, size: int) -> None:
     """Warns of a context of a size that training never had."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from cgqn_jax import files, shipped
 from cgqn_jax.data import cameras, rooms, videos
+from cgqn_jax.data.examples import CAMERA, POSE
 from cgqn_jax.data.folders import in_order
 from cgqn_jax.data.videos import Shape, Video
 
@@ -23,7 +24,7 @@ DATASET = 'dataset.json'
 SPLITS = ('train', 'validation', 'test')
 _CALLED = {'val': 'validation', 'valid': 'validation'}  # by others
 _SHARE = 0.1  # of validation, and of test
-_TIME, _POSE, _CAMERA = 1, 5, 7  # numbers of a view
+_TIME = 1  # number of a view
 
 
 class Dataset(NamedTuple):
@@ -358,12 +359,12 @@ def _save(path: pathlib.Path, video: Video) -> None:
 def _view_size(widths: Mapping[pathlib.Path, int]) -> int:
   """data.view_size of all scenes; ValueError where they differ."""
   sizes = {
-    path: _CAMERA if width in (_POSE, _CAMERA) else width or _TIME
+    path: CAMERA if width in (POSE, CAMERA) else width or _TIME
     for path, width in widths.items()
   }
   first = next(iter(sizes))
   for path, size in sizes.items():
-    if size not in (_TIME, _CAMERA):
+    if size not in (_TIME, CAMERA):
       raise ValueError(
         f'{path}: its views have {size} numbers; a time has 1, a pose 5 and a '
         'camera 7'

@@ -109,7 +109,7 @@ def test_many(programs, tiny, tmp_path):
   cases = of_train(MORE_OF_TRAIN, tiny, out)
   for command, message in OTHERS:
     cases.append(([c.replace('OUT', str(out)) for c in command], message))
-  assert len(cases) > 40
+  assert len(cases) >= 49
   run_all(programs, cases, out)
 
 
