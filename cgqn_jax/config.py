@@ -279,6 +279,7 @@ def residual(config: ConfigDict, preset: str) -> None:
   config.model.rotated = True
   config.model.codes = 4 if tiny else 16
   config.model.fine = 64 if large else 4 if tiny else 24
+  config.model.glance = 0
   config.model.bfloat16 = large
   # Targets that an update renders, of the data.num_targets that the posterior
   # sees; 0 for all.

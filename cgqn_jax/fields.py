@@ -170,7 +170,11 @@ _FRAMES = {
   'data.any_context_share': real(0, 1),
   'data.test_context': several(whole(0, 9_999)),
 }
-PROTOCOLS = {'frames': _FRAMES, 'sequence': _FRAMES}
+_SIDES = {
+  'data.any_context_share': real(0, 1, absent=0.0),
+  'data.min_targets': whole(1, 10_000, absent=1),
+}
+PROTOCOLS = {'frames': _FRAMES, 'sequence': _FRAMES, 'hidden_side': _SIDES}
 
 _DRAW = {
   'model.networks': choice('draw', 'residual', absent='draw'),
@@ -199,7 +203,8 @@ _RESIDUAL = {
   'model.representation': _WIDTH,
   'model.encoder_blocks': whole(0, 1_000),
   'model.renderer_blocks': whole(0, 1_000),
-  'model.latent_steps': whole(1, 1_000),
+  'model.latent_steps': whole(0, 1_000, 'for none'),
+  'model.glance': whole(0, 4_096, 'for none', absent=0),
   'model.map_latent': whole(0, 4_096),
   'model.vector_latent': _WIDTH,
   'model.rotated': switch(),

@@ -226,7 +226,12 @@ def test_a_constant_schedule_as_it_is_said(monkeypatch):
     (0, {'model.kernel': 4}, 'model.kernel is 4; it must be odd'),
     (0, {'model.encoder_widths': (8,)}, r'is \(8,\); it must be 4 values'),
     (0, {'model.networks': 'deep'}, "networks is 'deep'; .* 'draw' or 'res"),
-    (0, {'data.protocol': 'hidden_side'}, 'does not say which sides'),
+    (0, {'data.protocol': 'hidden_side'}, 'data.min_targets is missing'),
+    (
+      0,
+      {'data.protocol': 'hidden_side', 'data.min_targets': 1},
+      'does not say which sides',
+    ),
     (0, {'model.name': 'sssm'}, 'there is no field model.'),
     (1, {'model.width': 0}, 'model.width is 0; it must be a whole number fr'),
     (1, {'model.vector_latent': 0}, 'model.vector_latent is 0'),

@@ -163,6 +163,11 @@ def _check_sides(config: ConfigDict) -> None:
       f'{data.max_context} must not decrease, from 1 to '
       f'{data.num_frames - 1}'
     )
+  if data.get('min_targets', 1) > data.num_targets:
+    raise ValueError(
+      f'data.min_targets is {data.min_targets}; it must be 1 to '
+      f'{data.num_targets}, which is data.num_targets'
+    )
 
 
 def _all(config: ConfigDict) -> int:
@@ -210,16 +215,24 @@ def _a_side(
 ) -> Views:
   """A random side, contexts that never show it, a first target that does.
 
-  Of 1 to data.num_targets targets, those after the first are any views.
+  Of data.min_targets to data.num_targets targets, those after the first are any
+  views. A share of the scenes hides no side: contexts and targets are any.
   """
+  data = config.data
+  least, most = data.min_context, data.max_context
+  few, many = data.get('min_targets', 1), data.num_targets
+  share = data.get('any_context_share', 0.0)
+  if share and rng.random() < share:
+    order = rng.permutation(len(example.face_pixels))
+    size, count = rng.integers((least, few), (most + 1, many + 1))
+    return Views(order[:size], order[size : size + count])
   shown, absent = _sides(config, example)
-  least, most = config.data.min_context, config.data.max_context
   side = _hidden(rng, shown.any(0) & (absent.sum(0) >= least))
   unseen = rng.permutation(np.flatnonzero(absent[:, side]))
   size = rng.integers(least, min(most, len(unseen)) + 1)
   first = rng.choice(np.flatnonzero(shown[:, side]))
   others = np.setdiff1d(np.arange(len(shown)), [first])
-  count = rng.integers(config.data.num_targets)
+  count = rng.integers(few - 1, many)
   targets = np.append(first, rng.permutation(others)[:count])
   return Views(unseen[:size], targets, side)
 

@@ -158,6 +158,16 @@ def _check_residual(config: ConfigDict) -> None:
       f'model.rotated is on and data.view_size is {config.data.view_size}; '
       f'it takes timestamps, 1, or cameras, {CAMERA}'
     )
+  rooms = model.rotated and config.data.view_size == CAMERA
+  if not (rooms or model.latent_steps):
+    raise ValueError(
+      'model.latent_steps is 0; only of rooms whose cameras rotate r can the '
+      'networks do without a latent: it must be 1 or more'
+    )
+  if rooms and not model.map_latent:
+    raise ValueError(
+      'model.map_latent is 0; the latent of rooms is a map: it must be 1 or more'
+    )
   if model.rotated and model.representation % 2:
     raise ValueError(
       f'model.representation is {model.representation}; where model.rotated is '

@@ -9,13 +9,18 @@ query. What differs from appendix B is how each of them is computed:
   pairs of channels of r, as it does the harmonics of anything that it sees:
   of a room by the camera's yaw, of a video by time. So r lives in the scene's
   own frame, and a query turns it into one of relative angles or times.
-* z has a map and a vector in each step. A choice about the whole scene (which
-  color) is one vector, for independent cells cannot make it together; where one
-  of several places is to be chosen, cells compete by a softmax.
+* z of a video has a map and a vector in each step. A choice about the whole
+  scene (which color) is one vector, for independent cells cannot make it
+  together; where one of several places is to be chosen, cells compete by a
+  softmax.
+* z of a room is one frame more, seen from where nobody has looked.
 * The posterior is told relative to the prior and within bounds, so no KL can
   explode.
 * r is divided by the root of the number of frames, and the renderer sees it.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -46,12 +51,15 @@ _ZEROS = nn.initializers.zeros_init()
 class ResidualNetworks(LatentNetworks):
   """Encoder, latent and renderer, with the interface of `Networks`.
 
-  width: channels of every block; representation: R; map_latent, which may be
-  0, and vector_latent: Z and G of each of latent_steps; codes: of each of the
-  softmaxes that read a vector, or 0 to read its numbers; fine: channels of a
-  last stage of the renderer on a grid twice as fine, or 0 for none; rotated:
-  whether views rotate r; bfloat16: of the blocks' convolutions, for
+  width: channels of every block; representation: R; glance: channels of r
+  that are the same in all cells, which views do not rotate; map_latent, which
+  may be 0, and vector_latent: Z and G of each of latent_steps; codes: of each
+  of the softmaxes that read a vector, or 0 to read its numbers; fine: channels
+  of a last stage of the renderer on a grid twice as fine, or 0 for none;
+  rotated: whether views rotate r; bfloat16: of the blocks' convolutions, for
   accelerators.
+
+  Rooms whose cameras rotate r have an `Imagined` latent, without a vector.
   """
 
   frame_size: int
@@ -67,8 +75,13 @@ class ResidualNetworks(LatentNetworks):
   bfloat16: bool
   codes: int
   fine: int
+  glance: int = 0
   latent_sees_query: bool = False
   cpu: bool = True
+
+  @property
+  def of_rooms(self) -> bool:
+    return self.rotated and self.view_size == CAMERA
 
   @property
   def grid(self) -> int:
@@ -76,11 +89,12 @@ class ResidualNetworks(LatentNetworks):
     return self.frame_size // PATCH
 
   @property
-  def latent_shape(self) -> LatentParts:
-    """Shapes (K, h, w, Z) and (K, G) of one scene's latent."""
+  def latent_shape(self) -> LatentParts | tuple[int, ...]:
+    """Shapes (K, h, w, Z) and (K, G) of one scene's latent; the first alone."""
     steps, grid = self.latent_steps, self.grid
-    return LatentParts(
-      (steps, grid, grid, self.map_latent), (steps, self.vector_latent)
+    map_ = (steps, grid, grid, self.map_latent)
+    return (
+      map_ if self.of_rooms else LatentParts(map_, (steps, self.vector_latent))
     )
 
   def setup(self) -> None:
@@ -88,19 +102,31 @@ class ResidualNetworks(LatentNetworks):
       self.width,
       self.representation,
       self.encoder_blocks,
+      self.glance,
       self.rotated,
       self.bfloat16,
       self.cpu,
     )
-    self.latent = Latent(
-      self.width,
-      self.latent_steps,
-      self.map_latent,
-      self.vector_latent,
-      self.codes,
-      self.bfloat16,
-      self.cpu,
-    )
+    if self.of_rooms:
+      self.latent = Imagined(
+        self.width,
+        self.representation,
+        self.glance,
+        self.latent_steps,
+        self.map_latent,
+        self.bfloat16,
+        self.cpu,
+      )
+    else:
+      self.latent = Latent(
+        self.width,
+        self.latent_steps,
+        self.map_latent,
+        self.vector_latent,
+        self.codes,
+        self.bfloat16,
+        self.cpu,
+      )
     self.renderer = Renderer(
       self.width,
       self.representation,
@@ -121,11 +147,12 @@ class ResidualNetworks(LatentNetworks):
 
   def encode_each(self, scene: Scene) -> Array:
     """Scene [B, N, ...] -> r of each frame alone, [B, N, h, w, R]."""
-    return self.encoder(to_unit(scene.frames), scene.views)
+    each = self.encoder(to_unit(scene.frames), scene.views)
+    return with_looks(each, scene.views) if self.of_rooms else each
 
   def sample_prior(
-    self, r: Array, noise: LatentParts, views: Array | None = None
-  ) -> LatentParts:
+    self, r: Array, noise: Any, views: Array | None = None
+  ) -> Any:
     """Latents of the prior; shapes as in `infer`."""
     return self.latent.sample_prior(r, noise, self._seen(views))
 
@@ -133,30 +160,29 @@ class ResidualNetworks(LatentNetworks):
     self,
     r: Array,
     r_target: Array,
-    noise: LatentParts,
+    noise: Any,
     views: Array | None = None,
-  ) -> tuple[LatentParts, LatentParts, LatentParts]:
+  ) -> tuple[Any, Any, Any]:
     """Latents of the posterior and both densities, step by step.
 
     r and r_target [..., h, w, R] broadcast against the noise, a map
-    [..., K, h, w, Z] and a vector [..., K, G], and so do the queries
+    [..., K, h, w, Z] and of videos a vector [..., K, G], and so do the queries
     [..., V], which only a GQN's latent sees.
     """
     return self.latent.infer(r, r_target, noise, self._seen(views))
 
-  def render(self, z: LatentParts, r: Array, views: Array) -> Array:
+  def render(self, z: Any, r: Array, views: Array) -> Array:
     """Latents of B scenes, r [B, h, w, R], views [B, T, V] -> frames."""
     return self._render(z, r, views, None)
 
-  def render_one(self, z: LatentParts, r: Array, views: Array) -> Array:
+  def render_one(self, z: Any, r: Array, views: Array) -> Array:
     """One query [B, V] of each latent -> [B, H, W, 3]."""
     return self._render(z, r, views[:, None], self._seen(views))[:, 0]
 
   def _render(
-    self, z: LatentParts, r: Array, views: Array, seen: Array | None
+    self, z: Any, r: Array, views: Array, seen: Array | None
   ) -> Array:
-    state, said = self.latent.state(r, z, seen)
-    return self.renderer(r, state, said, views)
+    return self.renderer(*self.latent.state(r, z, seen), views)
 
   def _seen(self, views: Array | None) -> Array | None:
     return views if self.latent_sees_query else None
@@ -227,21 +253,44 @@ class Encoder(nn.Module):
   width: int
   representation: int
   blocks: int
+  glance: int
   rotated: bool
   bfloat16: bool
   cpu: bool
 
   @nn.compact
   def __call__(self, frames: Array, views: Array) -> Array:
-    """frames [..., H, W, 3], views [..., V] -> [..., h, w, R]."""
+    """frames [..., H, W, 3], views [..., V] -> [..., h, w, R + glance]."""
     c = ViewFeatures()(views)
     x = PatchConv(self.width, PATCH)(frames)
     for _ in range(self.blocks):
       x = Block(self.bfloat16, self.cpu)(x, c)
     x = Modulation()(x, c)
-    if not self.rotated:
-      return nn.Dense(self.representation)(x)
-    return rotate(to_harmonics(self.representation, x, views), views, -1)
+    if self.rotated:
+      cells = rotate(to_harmonics(self.representation, x, views), views, -1)
+    else:
+      cells = nn.Dense(self.representation)(x)
+    if not self.glance:
+      return cells
+    pooled = pool(nn.gelu(nn.Dense(2 * self.width)(x)))
+    return with_everywhere(cells, nn.Dense(self.glance)(pooled))
+
+
+def pool(x: Array) -> Array:
+  """Means and maxima over cells: [..., h, w, C] -> [..., 2 C]."""
+  return jnp.concatenate([x.mean(axis=(-3, -2)), x.max(axis=(-3, -2))], axis=-1)
+
+
+def with_everywhere(cells: Array, same: Array) -> Array:
+  """Adds channels [..., F] that are the same in all cells [..., h, w, C]."""
+  same = same[..., None, None, :]
+  same = jnp.broadcast_to(same, cells.shape[:-1] + same.shape[-1:])
+  return jnp.concatenate([cells, same], axis=-1)
+
+
+def with_looks(cells: Array, views: Array) -> Array:
+  """Adds the sine and cosine of each camera's yaw to [..., h, w, C]."""
+  return with_everywhere(cells, views[..., 3:5])
 
 
 def to_harmonics(features: int, x: Array, views: Array) -> Array:
@@ -279,6 +328,14 @@ def rotate(x: Array, views: Array, direction: int) -> Array:
   a, b = pairs[..., 0], pairs[..., 1]
   turned = jnp.stack([a * cos - b * sin, a * sin + b * cos], axis=-1)
   return turned.reshape(turned.shape[:-2] + (-1,))
+
+
+def turn(x: Array, yaw: Array, direction: int) -> Array:
+  """`rotate` by the yaw [...] of a camera."""
+  zero = jnp.zeros_like(yaw)
+  sin, cos = jnp.sin(yaw), jnp.cos(yaw)
+  views = jnp.stack([zero, zero, zero, sin, cos, zero, zero], axis=-1)
+  return rotate(x, views, direction)
 
 
 def _angle(views: Array) -> Array:
@@ -340,16 +397,16 @@ class Latent(nn.Module):
     h = self._start(r)
     for k in range(self.steps):
       h = self.blocks[k](h, c)
-      prior = _normals(*self.priors[k](h))
-      z = _sample(prior, _step(noise, k))
+      prior = _of_parts(_normal, *self.priors[k](h))
+      z = _of_parts(gaussian.sample, prior, _step(noise, k))
       drawn.append(z)
       h = self._add(h, z, k)
     return _stack(drawn)
 
   def state(
     self, r: Array, z: LatentParts, views: Array | None
-  ) -> tuple[Array, Array]:
-    """The last state [..., h, w, W] given all of z, and its codes [..., C]."""
+  ) -> tuple[Array, Array, Array]:
+    """r, the last state [..., h, w, W] given all of z, its codes [..., C]."""
     c = None if views is None else self.features(views)
     h = self._start(r)
     for k in range(self.steps):
@@ -359,7 +416,7 @@ class Latent(nn.Module):
     said = jnp.concatenate(said, axis=-1)
     if self.codes:
       c = said if c is None else jnp.concatenate([said, c], axis=-1)
-    return self.last(h, c), said
+    return r, self.last(h, c), said
 
   def infer(
     self,
@@ -381,12 +438,12 @@ class Latent(nn.Module):
     h = jnp.broadcast_to(h, noise.vector.shape[:-2] + h.shape[-3:])
     for k in range(self.steps):
       h = self.blocks[k](h, c)
-      prior = _normals(*self.priors[k](h))
+      prior = _of_parts(_normal, *self.priors[k](h))
       seen = jnp.broadcast_arrays(normalize(h), e)
       y = self.joins[k](jnp.concatenate(seen, axis=-1))
       y = self.posterior_blocks[k](y, c)
-      posterior = _relative(prior, *self.posteriors[k](y))
-      z = _sample(posterior, _step(noise, k))
+      posterior = _of_parts(_relative, prior, *self.posteriors[k](y))
+      z = _of_parts(gaussian.sample, posterior, _step(noise, k))
       steps.append((z, posterior, prior))
       h = self._add(h, z, k)
     return tuple(_stack(parts) for parts in zip(*steps, strict=True))
@@ -405,6 +462,157 @@ class Latent(nn.Module):
   def _start(self, r: Array) -> Array:
     h = self.start(r)
     return h + self.places(h)
+
+
+class Imagined(nn.Module):
+  """P_phi(z | r) and Q_psi(z | r, r') of a room: z is one frame more.
+
+  The camera of that frame looks where those of the context did not; a GQN's
+  is the query. In each step a block moves the frame's state on, the prior of
+  z_k is read off it and z_k is added to it. In the end the state becomes
+  features like the encoder's, which are added to r: what is imagined is drawn
+  by what draws what was seen.
+  """
+
+  width: int
+  representation: int
+  glance: int
+  steps: int
+  map_latent: int
+  bfloat16: bool
+  cpu: bool
+
+  def setup(self) -> None:
+    each = range(self.steps)
+    self.aside = nn.Dense(1, kernel_init=_ZEROS)
+    self.features = ViewFeatures()
+    self.seen = Columns(self.width)
+    self.places = Coordinates(self.width)
+    self.blocks = [Block(self.bfloat16, self.cpu) for _ in each]
+    self.priors = [
+      nn.Dense(2 * self.map_latent, kernel_init=_ZEROS) for _ in each
+    ]
+    self.inputs = [nn.Dense(self.width) for _ in each]
+    self.last = [Block(self.bfloat16, self.cpu) for _ in range(2)]
+    self.back = Columns(self.representation)
+    self.glances = nn.Dense(self.glance, kernel_init=_SMALL)
+    self.evidence = Columns(self.width)
+    self.evidence_blocks = [Block(self.bfloat16, self.cpu) for _ in range(2)]
+    self.joins = [nn.Dense(self.width) for _ in each]
+    self.posterior_blocks = [Block(self.bfloat16, self.cpu) for _ in each]
+    self.posteriors = [
+      nn.Dense(2 * self.map_latent, bias_init=_narrow) for _ in each
+    ]
+    self.room = Room(self.width, self.bfloat16, self.cpu)
+
+  def sample_prior(self, r: Array, noise: Array, views: Array | None) -> Array:
+    """Draws z [..., K, h, w, Z]; r and views as in `ResidualNetworks.infer`."""
+    if not self.steps:
+      return noise
+    c = None if views is None else self.features(views)
+    drawn = []
+    h, _ = self._start(r, views)
+    for k in range(self.steps):
+      h = self.blocks[k](h, c)
+      z = gaussian.sample(self._prior(h, k), noise[..., k, :, :, :])
+      drawn.append(z)
+      h = h + self.inputs[k](z)
+    return jnp.stack(drawn, axis=-4)
+
+  def infer(
+    self, r: Array, r_target: Array, noise: Array, views: Array | None
+  ) -> tuple[Array, Normal, Normal]:
+    """Draws z from the posterior; returns it and q and p of every step."""
+    if not self.steps:
+      return noise, Normal(noise, noise), Normal(noise, noise)
+    c = None if views is None else self.features(views)
+    h, angle = self._start(r, views)
+    e = normalize(r_target[..., : self.representation])
+    e = self.evidence(turn(e, angle, 1))
+    for block in self.evidence_blocks:
+      e = block(e, c)
+    e = normalize(e)
+    h = jnp.broadcast_to(h, noise.shape[:-4] + h.shape[-3:])
+    steps = []
+    for k in range(self.steps):
+      h = self.blocks[k](h, c)
+      prior = self._prior(h, k)
+      seen = jnp.broadcast_arrays(normalize(h), e)
+      y = self.joins[k](jnp.concatenate(seen, axis=-1))
+      y = normalize(self.posterior_blocks[k](y, c))
+      halves = jnp.split(self.posteriors[k](y), 2, axis=-1)
+      posterior = _relative(prior, *halves)
+      z = gaussian.sample(posterior, noise[..., k, :, :, :])
+      steps.append((z, posterior, prior))
+      h = h + self.inputs[k](z)
+    return jax.tree.map(lambda *x: jnp.stack(x, axis=-4), *steps)
+
+  def state(
+    self, r: Array, z: Array, views: Array | None
+  ) -> tuple[Array, Array, None]:
+    """r and what is imagined, [..., h, w, R + glance], and the room's state."""
+    plain = r[..., :-2]
+    if self.steps:
+      c = None if views is None else self.features(views)
+      h, angle = self._start(r, views)
+      for k in range(self.steps):
+        h = self.blocks[k](h, c) + self.inputs[k](z[..., k, :, :, :])
+      for block in self.last:
+        h = block(h, c)
+      h = normalize(h)
+      imagined = turn(self.back(h), jnp.broadcast_to(angle, h.shape[:-3]), -1)
+      if self.glance:
+        glance = self.glances(jnp.mean(h, axis=(-3, -2)))
+        imagined = with_everywhere(imagined, glance)
+      plain = plain + imagined
+    return plain, self.room(plain), None
+
+  def _start(self, r: Array, views: Array | None) -> tuple[Array, Array]:
+    """What the imagined camera sees of r, and its yaw [...]."""
+    cells = normalize(r[..., : self.representation])
+    if views is None:
+      sin, cos = jnp.moveaxis(jnp.mean(r[..., -2:], axis=(-3, -2)), -1, 0)
+      away = jnp.arctan2(-sin, 1e-6 - cos)  # of no frames at all: 0
+      pooled = jnp.mean(normalize(r[..., :-2]), axis=(-3, -2))
+      angle = away + jnp.pi * jnp.tanh(self.aside(pooled)[..., 0])
+    else:
+      angle = _angle(views)
+    h = self.seen(turn(cells, angle, 1))
+    return h + self.places(h), angle
+
+  def _prior(self, h: Array, k: int) -> Normal:
+    mean, rho = jnp.split(self.priors[k](normalize(h)), 2, axis=-1)
+    return _normal(mean, rho)
+
+
+def _narrow(
+  key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32
+) -> Array:
+  """A bias for shifts of 0, and for deviations of a tenth of the prior's.
+
+  While the KL is free, a narrow posterior is one that the renderer can use.
+  """
+  del key
+  half = shape[0] // 2
+  return jnp.concatenate([jnp.zeros(half, dtype), jnp.full(half, 4.0, dtype)])
+
+
+class Room(nn.Module):
+  """What r says of a whole room before a view is asked for: its state."""
+
+  width: int
+  bfloat16: bool
+  cpu: bool
+
+  @nn.compact
+  def __call__(self, r: Array) -> Array:
+    """r [..., h, w, R + glance] -> [..., h, w, W]."""
+    h = nn.Dense(self.width)(r)
+    h = h + Coordinates(self.width)(h)
+    for _ in range(2):
+      h = Block(self.bfloat16, self.cpu)(h)
+      h = h + Choice(self.width)(h)
+    return Block(self.bfloat16, self.cpu)(h)
 
 
 class Choice(nn.Module):
@@ -469,9 +677,7 @@ class Heads(nn.Module):
   def __call__(self, h: Array) -> tuple[LatentParts, LatentParts]:
     """h [..., h, w, C] -> first and second numbers, zero at first."""
     h = normalize(h)
-    pooled = jnp.concatenate(
-      [jnp.mean(h, axis=(-3, -2)), jnp.max(h, axis=(-3, -2))], axis=-1
-    )
+    pooled = pool(h)
     if self.map_latent:
       maps = nn.Dense(2 * self.map_latent, kernel_init=_ZEROS, name='map')(h)
     else:  # no parameters of no size, which cannot be saved
@@ -484,35 +690,21 @@ class Heads(nn.Module):
     return LatentParts(*first), LatentParts(*second)
 
 
-def _normals(mean: LatentParts, rho: LatentParts) -> LatentParts:
+def _normal(mean: Array, rho: Array) -> Normal:
   """The prior: log standard deviations rho / 2 within bounds."""
-
-  def normal(mean: Array, rho: Array) -> Normal:
-    return Normal(mean, jnp.clip(rho, *gaussian.LOG_VARIANCE_RANGE) / 2)
-
-  return jax.tree.map(normal, mean, rho)
+  return Normal(mean, jnp.clip(rho, *gaussian.LOG_VARIANCE_RANGE) / 2)
 
 
-def _relative(
-  prior: LatentParts, shift: LatentParts, shrink: LatentParts
-) -> LatentParts:
+def _relative(prior: Normal, shift: Array, shrink: Array) -> Normal:
   """The posterior, at most 4 of the prior's deviations away from it."""
-
-  def normal(p: Normal, shift: Array, shrink: Array) -> Normal:
-    mean = p.mean + jnp.exp(p.log_std) * 4 * jnp.tanh(shift / 4)
-    return Normal(mean, p.log_std - nn.softplus(shrink - 2))
-
-  return LatentParts(
-    normal(prior.map, shift.map, shrink.map),
-    normal(prior.vector, shift.vector, shrink.vector),
-  )
+  mean = prior.mean + jnp.exp(prior.log_std) * 4 * jnp.tanh(shift / 4)
+  return Normal(mean, prior.log_std - nn.softplus(shrink - 2))
 
 
-def _sample(normals: LatentParts, noise: LatentParts) -> LatentParts:
-  return LatentParts(
-    gaussian.sample(normals.map, noise.map),
-    gaussian.sample(normals.vector, noise.vector),
-  )
+def _of_parts(function: Callable, *parts: LatentParts) -> LatentParts:
+  """function of the maps, and of the vectors."""
+  maps, vectors = zip(*parts, strict=True)
+  return LatentParts(function(*maps), function(*vectors))
 
 
 def _step(parts: LatentParts, k: int) -> LatentParts:
@@ -541,23 +733,26 @@ class Renderer(nn.Module):
 
   @nn.compact
   def __call__(
-    self, r: Array, state: Array, said: Array, views: Array
+    self, r: Array, state: Array, said: Array | None, views: Array
   ) -> Array:
     """Renders every query of every scene.
 
     Args:
       r: [B, h, w, R].
       state: [B, h, w, W], what r and the latent make of it.
-      said: [B, C] the codes of the latent's global part.
+      said: [B, C] the codes of the latent's global part, if it has one.
       views: [B, T, V].
 
     Returns:
       [B, T, H, W, 3] mean frames, linear (not clipped).
     """
-    code = nn.gelu(nn.Dense(64)(said))
-    c = ViewFeatures()(views)
-    code = jnp.broadcast_to(code[:, None], c.shape)
-    c = nn.gelu(nn.Dense(64)(jnp.concatenate([c, code], axis=-1)))
+    if said is None:
+      c = nn.gelu(nn.Dense(64)(ViewFeatures()(views)))
+    else:
+      code = nn.gelu(nn.Dense(64)(said))
+      c = ViewFeatures()(views)
+      code = jnp.broadcast_to(code[:, None], c.shape)
+      c = nn.gelu(nn.Dense(64)(jnp.concatenate([c, code], axis=-1)))
     x = jnp.concatenate([r, state], axis=-1)
     if self.rotated:
       x = nn.Dense(self.representation)(x)[:, None]

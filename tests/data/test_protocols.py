@@ -50,6 +50,21 @@ def test_training(size):
   assert np.all(np.abs(np.bincount(sides) - 75) < 34)
 
 
+def test_any_views():
+  """A share of the scenes hides no side; as many targets as there must be."""
+  some = config()
+  some.data.update(any_context_share=0.5, min_context=3, min_targets=2)
+  pixels, hidden = ring(), 0
+  for seed in range(200):
+    rng = np.random.default_rng(seed)
+    context, targets, side = for_training(some, example(pixels), rng)
+    assert 3 <= len(context) <= 6 and 2 <= len(targets) <= 3
+    if side is None:
+      assert len({*context, *targets}) == len(context) + len(targets)
+    hidden += side is not None
+  assert abs(hidden - 100) < 30  # 100 expected, with a deviation of 7
+
+
 def test_tables():
   sides = []
   for scene in range(100):

@@ -227,6 +227,7 @@ def test_encodings_are_in_the_scene_s_own_frame(
       capture_intermediates=True,
     )
     encoder = found['intermediates']['encoder']
+    r = r[..., : config.model.representation]  # of rooms, before the looks
     back = residual.rotate(r, context.views, 1)
     return r, encoder[layer]['__call__'][0], back
 
@@ -296,12 +297,66 @@ def test_sizes(make_config, make_params, arg, frame_size, view_size, fields):
   # A scene without context, too, has samples that differ, and views.
   assert np.abs(frames[0] - frames[1]).max((1, 2, 3, 4)).min() > 1e-2
   assert np.abs(frames[:, :, 0] - frames[:, :, 1]).max((2, 3, 4)).min() > 1e-2
-  channels = config.model.map_latent + config.model.vector_latent
+  channels = config.model.map_latent
+  if view_size != 7:
+    channels += config.model.vector_latent
   assert metrics['kl_per_channel'].shape == (channels,)
   assert metrics['kl_per_step'].shape == (STEPS,)
   assert np.all(metrics['kl_per_channel'] > 0)
   for name in ('kl_per_channel', 'kl_per_step'):
     np.testing.assert_allclose(metrics[name].sum(), metrics['kl'], rtol=1e-5)
+
+
+@pytest.mark.parametrize('arg', ['', 'model=gqn'])
+def test_rooms_without_a_latent(make_config, make_params, arg):
+  """No steps: a deterministic network, of no KL, with the parameters that stay.
+
+  Its weights begin a run with a latent.
+  """
+  config = make_config(f'networks=residual,{arg}', latent_steps=0, glance=4)
+  config.data.view_size = 7
+  model = build(config)
+  params, batch = make_params(model), scenes(16, 7)
+  frames = model.sample(
+    params, KEY, batch.context, batch.context_mask, batch.target.views, 2
+  )
+  np.testing.assert_array_equal(frames[0], frames[1])
+  loss, metrics = model.loss(params, KEY, batch, 3)
+  assert metrics['kl'] == 0 and metrics['kl_per_step'].shape == (0,)
+  np.testing.assert_allclose(loss, -metrics['log_likelihood'])
+  config.model.latent_steps = STEPS
+  more = make_params(build(config))
+  shapes = [
+    {jax.tree_util.keystr(k): x.shape for k, x in leaves}
+    for leaves in map(jax.tree_util.tree_leaves_with_path, (params, more))
+  ]
+  assert shapes[0].items() < shapes[1].items()
+
+
+def test_the_imagined_camera_looks_where_nobody_looked(
+  make_config, make_params
+):
+  """It turns with the room, and what a latent says is seen from there most."""
+  config = make_config('networks=residual', glance=4)
+  config.data.view_size = 7
+  model = build(config)
+  params = make_params(model)
+  params['latent']['aside'] = jax.tree.map(
+    jnp.zeros_like, params['latent']['aside']
+  )
+  rng = np.random.default_rng(0)
+  frames = rng.integers(0, 256, (1, 2, 16, 16, 3), np.uint8)
+  yaw = np.array([0.4, 1.0])
+
+  def imagined(turned):
+    views = views_of(yaw[None] + turned, 7).astype(np.float32)
+    mask = np.ones((1, 2), bool)
+    r = model.encode(params, Scene(frames, views), mask)
+    _, angle = model.networks.bind({'params': params}).latent._start(r, None)
+    return float(angle[0])
+
+  np.testing.assert_allclose(imagined(0.0), 0.7 - np.pi, atol=1e-5)
+  np.testing.assert_allclose(imagined(2.0), 2.7 - np.pi, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -311,6 +366,11 @@ def test_sizes(make_config, make_params, arg, frame_size, view_size, fields):
     ({'data.frame_size': 4}, 'data.frame_size is 4; .* multiples of 8'),
     ({'model.representation': 7}, 'model.representation is 7; .* even'),
     ({'data.view_size': 3}, 'model.rotated is on and data.view_size is 3'),
+    ({'model.latent_steps': 0}, 'model.latent_steps is 0; only of rooms'),
+    (
+      {'data.view_size': 7, 'model.map_latent': 0},
+      'model.map_latent is 0; the latent of rooms is a map',
+    ),
     ({'num_rendered': 9}, 'num_rendered is 9; .* to 8, which is data.num_'),
     ({'model.latent_sees_query': True}, 'latent_sees_query is on'),
   ],
