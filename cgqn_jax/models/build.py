@@ -166,7 +166,8 @@ def _check_residual(config: ConfigDict) -> None:
     )
   if rooms and not model.map_latent:
     raise ValueError(
-      'model.map_latent is 0; the latent of rooms is a map: it must be 1 or more'
+      'model.map_latent is 0; the latent of rooms is a map, so it must be 1 or '
+      'more'
     )
   if model.rotated and model.representation % 2:
     raise ValueError(
