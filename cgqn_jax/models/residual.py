@@ -81,6 +81,7 @@ class ResidualNetworks(LatentNetworks):
 
   @property
   def of_rooms(self) -> bool:
+    """Cameras rotate r; then the latent is `Imagined`."""
     return self.rotated and self.view_size == CAMERA
 
   @property
@@ -90,12 +91,12 @@ class ResidualNetworks(LatentNetworks):
 
   @property
   def latent_shape(self) -> LatentParts | tuple[int, ...]:
-    """Shapes (K, h, w, Z) and (K, G) of one scene's latent; the first alone."""
+    """One scene's latent: (K, h, w, Z) and, but of rooms, also (K, G)."""
     steps, grid = self.latent_steps, self.grid
-    map_ = (steps, grid, grid, self.map_latent)
-    return (
-      map_ if self.of_rooms else LatentParts(map_, (steps, self.vector_latent))
-    )
+    cells = (steps, grid, grid, self.map_latent)
+    if self.of_rooms:
+      return cells
+    return LatentParts(cells, (steps, self.vector_latent))
 
   def setup(self) -> None:
     self.encoder = Encoder(
@@ -588,7 +589,7 @@ class Imagined(nn.Module):
 def _narrow(
   key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32
 ) -> Array:
-  """A bias for shifts of 0, and for deviations of a tenth of the prior's.
+  """A bias for shifts of 0, and for deviations of an eighth of the prior's.
 
   While the KL is free, a narrow posterior is one that the renderer can use.
   """
