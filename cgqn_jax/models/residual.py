@@ -34,6 +34,7 @@ from cgqn_jax.models.layers import (
   PatchConv,
   PatchDeconv,
   add_bias,
+  broadcast_view,
   embed_views,
 )
 from cgqn_jax.models.networks import LatentNetworks
@@ -284,8 +285,7 @@ def pool(x: Array) -> Array:
 
 def with_everywhere(cells: Array, same: Array) -> Array:
   """Adds channels [..., F] that are the same in all cells [..., h, w, C]."""
-  same = same[..., None, None, :]
-  same = jnp.broadcast_to(same, cells.shape[:-1] + same.shape[-1:])
+  same = broadcast_view(same, *cells.shape[-3:-1])
   return jnp.concatenate([cells, same], axis=-1)
 
 
@@ -318,25 +318,22 @@ class Columns(nn.Module):
 
 
 def rotate(x: Array, views: Array, direction: int) -> Array:
+  """`turn` by what turns a scene: a camera's yaw, or pi t."""
+  return turn(x, _angle(views), direction)
+
+
+def turn(x: Array, angle: Array, direction: int) -> Array:
   """Turns pairs of channels [..., h, w, R] by harmonics 0 to 7 of an angle.
 
-  A camera's yaw, or pi t; direction 1 or -1.
+  direction is 1 or -1.
   """
   pairs = x.reshape(x.shape[:-1] + (-1, 2))
   order = np.arange(pairs.shape[-2]) % HARMONICS
-  angle = _multiples(_angle(views)[..., None, None], direction * order)
+  angle = _multiples(angle[..., None, None], direction * order)
   sin, cos = jnp.sin(angle), jnp.cos(angle)
   a, b = pairs[..., 0], pairs[..., 1]
   turned = jnp.stack([a * cos - b * sin, a * sin + b * cos], axis=-1)
   return turned.reshape(turned.shape[:-2] + (-1,))
-
-
-def turn(x: Array, yaw: Array, direction: int) -> Array:
-  """`rotate` by the yaw [...] of a camera."""
-  zero = jnp.zeros_like(yaw)
-  sin, cos = jnp.sin(yaw), jnp.cos(yaw)
-  views = jnp.stack([zero, zero, zero, sin, cos, zero, zero], axis=-1)
-  return rotate(x, views, direction)
 
 
 def _angle(views: Array) -> Array:
@@ -582,8 +579,7 @@ class Imagined(nn.Module):
     return h + self.places(h), angle
 
   def _prior(self, h: Array, k: int) -> Normal:
-    mean, rho = jnp.split(self.priors[k](normalize(h)), 2, axis=-1)
-    return _normal(mean, rho)
+    return gaussian.from_head(self.priors[k](normalize(h)))
 
 
 def _narrow(
@@ -747,13 +743,12 @@ class Renderer(nn.Module):
     Returns:
       [B, T, H, W, 3] mean frames, linear (not clipped).
     """
-    if said is None:
-      c = nn.gelu(nn.Dense(64)(ViewFeatures()(views)))
-    else:
+    c = ViewFeatures()(views)
+    if said is not None:
       code = nn.gelu(nn.Dense(64)(said))
-      c = ViewFeatures()(views)
       code = jnp.broadcast_to(code[:, None], c.shape)
-      c = nn.gelu(nn.Dense(64)(jnp.concatenate([c, code], axis=-1)))
+      c = jnp.concatenate([c, code], axis=-1)
+    c = nn.gelu(nn.Dense(64)(c))
     x = jnp.concatenate([r, state], axis=-1)
     if self.rotated:
       x = nn.Dense(self.representation)(x)[:, None]

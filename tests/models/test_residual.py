@@ -336,7 +336,7 @@ def test_rooms_without_a_latent(make_config, make_params, arg):
 def test_the_imagined_camera_looks_where_nobody_looked(
   make_config, make_params
 ):
-  """It turns with the room, and what a latent says is seen from there most."""
+  """Opposite to the mean of the looks, wherever the room is turned."""
   config = make_config('networks=residual', glance=4)
   config.data.view_size = 7
   model = build(config)
