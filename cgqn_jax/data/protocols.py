@@ -163,7 +163,7 @@ def _check_sides(config: ConfigDict) -> None:
       f'{data.max_context} must not decrease, from 1 to '
       f'{data.num_frames - 1}'
     )
-  if data.get('min_targets', 1) > data.num_targets:
+  if data.min_targets > data.num_targets:
     raise ValueError(
       f'data.min_targets is {data.min_targets}; it must be 1 to '
       f'{data.num_targets}, which is data.num_targets'
@@ -220,8 +220,8 @@ def _a_side(
   """
   data = config.data
   least, most = data.min_context, data.max_context
-  few, many = data.get('min_targets', 1), data.num_targets
-  share = data.get('any_context_share', 0.0)
+  few, many = data.min_targets, data.num_targets
+  share = data.any_context_share
   if share and rng.random() < share:
     order = rng.permutation(len(example.face_pixels))
     size, count = rng.integers((least, few), (most + 1, many + 1))

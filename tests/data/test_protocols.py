@@ -11,7 +11,8 @@ from cgqn_jax.data.protocols import PROTOCOLS
 
 
 def config(size=64):
-  fields = {'min_context': 1, 'max_context': 6, 'num_targets': 3}
+  fields = {'min_context': 1, 'max_context': 6, 'any_context_share': 0.0}
+  fields |= {'min_targets': 1, 'num_targets': 3}
   return ConfigDict({'data': {'frame_size': size} | fields})
 
 
