@@ -83,9 +83,10 @@ def _jumpy(config: ConfigDict) -> CGQN | GQN:
   if family == 'draw':
     _check_sizes(config)
     return JUMPY[name](Networks(**fields), pixel_variance(config))
-  _check_residual(config)
+  networks = ResidualNetworks(**fields)
+  _check_residual(config, networks.of_rooms)
   return JUMPY[name](
-    ResidualNetworks(**fields),
+    networks,
     pixel_variance(config),
     _schedule(config, config.kl_weight),
     config.num_rendered,
@@ -142,7 +143,7 @@ def _schedule(config: ConfigDict, fields: ConfigDict) -> optax.Schedule:
   return schedules.schedule(num_steps=config.num_steps, **dict(fields))
 
 
-def _check_residual(config: ConfigDict) -> None:
+def _check_residual(config: ConfigDict, rooms: bool) -> None:
   size, model = config.data.frame_size, config.model
   if size % 8:
     raise ValueError(
@@ -158,7 +159,6 @@ def _check_residual(config: ConfigDict) -> None:
       f'model.rotated is on and data.view_size is {config.data.view_size}; '
       f'it takes timestamps, 1, or cameras, {CAMERA}'
     )
-  rooms = model.rotated and config.data.view_size == CAMERA
   if not (rooms or model.latent_steps):
     raise ValueError(
       'model.latent_steps is 0; only of rooms whose cameras rotate r can the '

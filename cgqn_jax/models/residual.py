@@ -60,7 +60,8 @@ class ResidualNetworks(LatentNetworks):
   rotated: whether views rotate r; bfloat16: of the blocks' convolutions, for
   accelerators.
 
-  Rooms whose cameras rotate r have an `Imagined` latent, without a vector.
+  Rooms whose cameras rotate r have an `Imagined` latent, without a vector; of
+  no steps, a `Certain` one.
   """
 
   frame_size: int
@@ -82,7 +83,7 @@ class ResidualNetworks(LatentNetworks):
 
   @property
   def of_rooms(self) -> bool:
-    """Cameras rotate r; then the latent is `Imagined`."""
+    """Cameras rotate r; then the latent is `Imagined`, or `Certain`."""
     return self.rotated and self.view_size == CAMERA
 
   @property
@@ -109,7 +110,9 @@ class ResidualNetworks(LatentNetworks):
       self.bfloat16,
       self.cpu,
     )
-    if self.of_rooms:
+    if self.of_rooms and not self.latent_steps:
+      self.latent = Certain(self.width, self.bfloat16, self.cpu)
+    elif self.of_rooms:
       self.latent = Imagined(
         self.width,
         self.representation,
@@ -292,6 +295,11 @@ def with_everywhere(cells: Array, same: Array) -> Array:
 def with_looks(cells: Array, views: Array) -> Array:
   """Adds the sine and cosine of each camera's yaw to [..., h, w, C]."""
   return with_everywhere(cells, views[..., 3:5])
+
+
+def without_looks(r: Array) -> Array:
+  """r without what `with_looks` added."""
+  return r[..., :-2]
 
 
 def to_harmonics(features: int, x: Array, views: Array) -> Array:
@@ -505,8 +513,6 @@ class Imagined(nn.Module):
 
   def sample_prior(self, r: Array, noise: Array, views: Array | None) -> Array:
     """Draws z [..., K, h, w, Z]; r and views as in `ResidualNetworks.infer`."""
-    if not self.steps:
-      return noise
     c = None if views is None else self.features(views)
     drawn = []
     h, _ = self._start(r, views)
@@ -521,8 +527,6 @@ class Imagined(nn.Module):
     self, r: Array, r_target: Array, noise: Array, views: Array | None
   ) -> tuple[Array, Normal, Normal]:
     """Draws z from the posterior; returns it and q and p of every step."""
-    if not self.steps:
-      return noise, Normal(noise, noise), Normal(noise, noise)
     c = None if views is None else self.features(views)
     h, angle = self._start(r, views)
     e = normalize(r_target[..., : self.representation])
@@ -549,20 +553,18 @@ class Imagined(nn.Module):
     self, r: Array, z: Array, views: Array | None
   ) -> tuple[Array, Array, None]:
     """r and what is imagined, [..., h, w, R + glance], and the room's state."""
-    plain = r[..., :-2]
-    if self.steps:
-      c = None if views is None else self.features(views)
-      h, angle = self._start(r, views)
-      for k in range(self.steps):
-        h = self.blocks[k](h, c) + self.inputs[k](z[..., k, :, :, :])
-      for block in self.last:
-        h = block(h, c)
-      h = normalize(h)
-      imagined = turn(self.back(h), jnp.broadcast_to(angle, h.shape[:-3]), -1)
-      if self.glance:
-        glance = self.glances(jnp.mean(h, axis=(-3, -2)))
-        imagined = with_everywhere(imagined, glance)
-      plain = plain + imagined
+    c = None if views is None else self.features(views)
+    h, angle = self._start(r, views)
+    for k in range(self.steps):
+      h = self.blocks[k](h, c) + self.inputs[k](z[..., k, :, :, :])
+    for block in self.last:
+      h = block(h, c)
+    h = normalize(h)
+    imagined = turn(self.back(h), jnp.broadcast_to(angle, h.shape[:-3]), -1)
+    if self.glance:
+      glance = self.glances(jnp.mean(h, axis=(-3, -2)))
+      imagined = with_everywhere(imagined, glance)
+    plain = without_looks(r) + imagined
     return plain, self.room(plain), None
 
   def _start(self, r: Array, views: Array | None) -> tuple[Array, Array]:
@@ -571,7 +573,7 @@ class Imagined(nn.Module):
     if views is None:
       sin, cos = jnp.moveaxis(jnp.mean(r[..., -2:], axis=(-3, -2)), -1, 0)
       away = jnp.arctan2(-sin, 1e-6 - cos)  # of no frames at all: 0
-      pooled = jnp.mean(normalize(r[..., :-2]), axis=(-3, -2))
+      pooled = jnp.mean(normalize(without_looks(r)), axis=(-3, -2))
       angle = away + jnp.pi * jnp.tanh(self.aside(pooled)[..., 0])
     else:
       angle = _angle(views)
@@ -580,6 +582,37 @@ class Imagined(nn.Module):
 
   def _prior(self, h: Array, k: int) -> Normal:
     return gaussian.from_head(self.priors[k](normalize(h)))
+
+
+class Certain(nn.Module):
+  """No latent, with the interface of `Imagined`: z has no numbers."""
+
+  width: int
+  bfloat16: bool
+  cpu: bool
+
+  def setup(self) -> None:
+    self.room = Room(self.width, self.bfloat16, self.cpu)
+
+  def sample_prior(self, r: Array, noise: Array, views: Array | None) -> Array:
+    """z: nothing."""
+    del r, views
+    return noise
+
+  def infer(
+    self, r: Array, r_target: Array, noise: Array, views: Array | None
+  ) -> tuple[Array, Normal, Normal]:
+    """z, q and p: nothing."""
+    del r, r_target, views
+    return noise, Normal(noise, noise), Normal(noise, noise)
+
+  def state(
+    self, r: Array, z: Array, views: Array | None
+  ) -> tuple[Array, Array, None]:
+    """r, [..., h, w, R + glance], and the room's state."""
+    del z, views
+    plain = without_looks(r)
+    return plain, self.room(plain), None
 
 
 def _narrow(
