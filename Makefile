@@ -74,7 +74,7 @@ test-wheel: $(VENV)/installed
 	$(BIN)/python -m pytest -q -m wheel tests/test_wheel.py
 
 sample: $(VENV)/installed
-	@for name in color_reaction traveling_salesman; do \
+	@for name in color_reaction traveling_salesman dice; do \
 	  for suffix in png gif; do \
 	    $(BIN)/python experiments/sample.py --workdir=$$name --source=simulator \
 	      --scenes=0:3 --out=runs/samples/$$name.$$suffix || exit 1; \

@@ -19,6 +19,8 @@ __version__ = '0.2.0'
 _HOMES = {
   'CGQN': 'models.cgqn',
   'Batch': 'types',
+  'Categorical': 'types',
+  'Choices': 'types',
   'Elbo': 'types',
   'Latent': 'models.cgqn',
   'Normal': 'types',

@@ -300,6 +300,17 @@ def residual(config: ConfigDict, preset: str) -> None:
     config.picture_every = 1_000
 
 
+def choices(config: ConfigDict) -> None:
+  """A latent of choices among cells and codes, in place of numbers.
+
+  What it tells is cheap at first, and relaxed; in the end the bound is the
+  ELBO.
+  """
+  config.model.map_latent = config.model.vector_latent = 0
+  config.model.codes = 16
+  config.kl_weight = levels((0.0, 0.5, 0.8), (0.3, 0.3, 1.0), 'linear')
+
+
 def smoke(config: ConfigDict) -> None:
   """Tiny networks on a tiny dataset: it compiles for most of its time."""
   config.model.draw_steps = 2

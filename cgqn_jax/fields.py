@@ -206,7 +206,7 @@ _RESIDUAL = {
   'model.latent_steps': whole(0, 1_000, 'for none'),
   'model.glance': whole(0, 4_096, 'for none', absent=0),
   'model.map_latent': whole(0, 4_096),
-  'model.vector_latent': _WIDTH,
+  'model.vector_latent': whole(0, 4_096, 'for choices'),
   'model.rotated': switch(),
   'model.codes': whole(0, 4_096, 'for none', absent=0),
   'model.fine': whole(0, 4_096, 'for none', absent=0),

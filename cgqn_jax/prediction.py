@@ -35,8 +35,8 @@ def predictor(workdir: str | pathlib.Path, step: Step = 'best') -> 'Predictor':
   """A trained model with everything that it needs to predict.
 
   Args:
-    workdir: the name of shipped weights, 'color_reaction' or
-      'traveling_salesman', or the folder of a training.
+    workdir: the name of shipped weights, 'color_reaction',
+      'traveling_salesman' or 'dice', or the folder of a training.
     step: of the checkpoint: a number, 'latest', or 'best' by validation loss.
 
   Raises:

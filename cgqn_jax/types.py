@@ -54,8 +54,17 @@ class Normal(NamedTuple):
   log_std: Array
 
 
+class Categorical(NamedTuple):
+  """Choices of one of n things; logits [..., n], whose softmax sums to 1."""
+
+  logits: Array
+
+
+Density = Normal | Categorical
+
+
 class LatentParts(NamedTuple):
-  """A latent of two parts: arrays, normals or shapes (residual networks).
+  """A latent of numbers in two parts: arrays, normals or shapes (residual).
 
   map: [..., K, h, w, Z], local.
   vector: [..., K, G], global.
@@ -63,6 +72,17 @@ class LatentParts(NamedTuple):
 
   map: Any
   vector: Any
+
+
+class Choices(NamedTuple):
+  """A latent of two choices a step: arrays, densities or shapes (residual).
+
+  cell: [..., K, h w], one-hot: a cell of the state, local.
+  code: [..., K, C], one-hot, global.
+  """
+
+  cell: Any
+  code: Any
 
 
 class Elbo(NamedTuple):

@@ -53,6 +53,7 @@ def get_config(arg: str = '') -> ConfigDict:
     config_lib.smoke(config)
   if args['networks'] == 'residual':
     config_lib.residual(config, args['preset'])
+    config_lib.choices(config)
   return config.lock()
 
 

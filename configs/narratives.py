@@ -5,6 +5,11 @@ r"""Narratives of 2D shapes (paper, section 4.1 and appendix B).
   python experiments/train.py \
       --config=configs/narratives.py:preset=small,narrative=color_reaction
       the residual networks, 32x32 on a CPU.
+  python experiments/train.py \
+      --config=configs/narratives.py:preset=small,latent=choices \
+      --config.init_from=W
+      from weights that can draw (W, or the name of shipped ones), with a latent
+      of choices, which is more often right: Traveling Salesman's are so.
   ... :preset=smoke
       a minute of compiling, ten seconds once that is kept; shows that
       everything runs, learns nothing worth a look.
@@ -34,15 +39,16 @@ _ARGUMENTS = {
   'model': ('cgqn', 'gqn', 'sssm', 'sv2p', 'cdna'),
   'size': ('preset', 'S', 'M', 'L'),  # by default the preset's own
   'networks': ('preset', *config_lib.NETWORKS),
+  'latent': ('numbers', 'choices'),
 }
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """The config of `preset=...,narrative=...,model=...,size=...,networks=...`.
+  """The config of the arguments, `preset=...,narrative=...` and so on.
 
   Raises:
     ValueError: for an argument that there is not, or networks of which the
-      model or the size is none.
+      model, the size or the latent is none.
   """
   args = config_lib.parse_arguments('configs/narratives.py', arg, _ARGUMENTS)
   config = config_lib.base('narratives', args['preset'], args['model'])
@@ -54,6 +60,13 @@ def get_config(arg: str = '') -> ConfigDict:
     config_lib.smoke(config)
   if networks == 'residual':
     residual(config, args['preset'], args['narrative'])
+    if args['latent'] == 'choices':
+      choices(config, args['preset'])
+  elif args['latent'] == 'choices':
+    raise ValueError(
+      'configs/narratives.py: latent=choices is of the residual networks; take '
+      'preset=small or accelerator, or networks=residual, without a size'
+    )
   size = args['size']
   if args['model'] not in ('cgqn', 'gqn'):
     if size == 'preset':
@@ -142,6 +155,17 @@ def residual(config: ConfigDict, preset: str, narrative: str) -> None:
   )
   if preset != 'smoke':
     config.num_steps = num_steps
+
+
+def choices(config: ConfigDict, preset: str) -> None:
+  """The second run: what was told by numbers is told by choices."""
+  config_lib.choices(config)
+  config.learning_rate = config_lib.levels(
+    (0.0, 0.01, 1.0), (0.0, 8e-3, 0.0), 'cosine'
+  )
+  config.pixel_variance = config_lib.levels((0.0,), (0.05,), 'constant')
+  if preset != 'smoke':
+    config.num_steps = 15_000
 
 
 def small(config: ConfigDict) -> None:

@@ -6,6 +6,9 @@ r"""Your own videos or rooms, as experiments/import_data.py writes them.
       a minute; shows that everything runs, learns nothing worth a look.
   ... :preset=accelerator,path=data/mine
       larger ones in bfloat16.
+  ... :latent=choices,path=data/mine --config.init_from=traveling_salesman
+      videos from shipped weights, or from your own first run, with a latent of
+      choices; that of rooms always is one.
   ... :networks=draw,path=data/mine
       the paper's networks.
   ... :model=gqn,path=data/mine
@@ -13,8 +16,7 @@ r"""Your own videos or rooms, as experiments/import_data.py writes them.
 
 Frame size and lengths are those of the folder's dataset.json. All else is our
 choice: no paper says what CGQN does with your scenes. On videos it is that of
-configs/narratives.py for Traveling Salesman, so that its shipped weights fit:
---config.init_from=traveling_salesman.
+configs/narratives.py for Traveling Salesman.
 """
 
 from ml_collections import ConfigDict
@@ -27,15 +29,17 @@ _ARGUMENTS = {
   'preset': ('small', 'smoke', 'accelerator'),
   'model': ('cgqn', 'gqn'),
   'networks': ('preset', *config_lib.NETWORKS),
+  'latent': ('numbers', 'choices'),  # of residual networks
 }
 _CONTEXT = 6  # frames at most, of which a share is seen in the tables
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """The config of `path=...,preset=...,model=...,networks=...`.
+  """The config of `path=...,preset=...` and the other arguments.
 
   Raises:
-    ValueError: for a path without a dataset, and arguments that there are not.
+    ValueError: for a path without a dataset, and arguments that there are not
+      or that do not go together.
   """
   parts = arg.split(',')
   paths = [x.removeprefix('path=') for x in parts if x.startswith('path=')]
@@ -57,7 +61,13 @@ def get_config(arg: str = '') -> ConfigDict:
   config.data.source, config.data.path = 'folder', str(path)
   scenes(config, dataset)
   if networks == 'residual':
-    residual(config, args['preset'])
+    rooms = dataset.view_size > 1
+    residual(config, args['preset'], rooms or args['latent'] == 'choices')
+  elif args['latent'] == 'choices':
+    raise ValueError(
+      'configs/own.py: latent=choices is of the residual networks; leave out '
+      'networks=draw'
+    )
   config.data.frame_size = dataset.frame_size
   return config.lock()
 
@@ -84,7 +94,7 @@ def scenes(config: ConfigDict, dataset: Dataset) -> None:
   config.pixel_variance = config_lib.levels((0.0, 1.0), (0.1, final), 'linear')
 
 
-def residual(config: ConfigDict, preset: str) -> None:
+def residual(config: ConfigDict, preset: str, choices: bool) -> None:
   """The residual networks; configs/narratives.py says what each buys."""
   config_lib.residual(config, preset)
   config.model.codes = config.model.fine = 0
@@ -92,6 +102,8 @@ def residual(config: ConfigDict, preset: str) -> None:
   config.kl_weight = config_lib.levels(
     (0.0, 0.1, 0.25), (0.3, 0.3, 1), 'linear'
   )
+  if choices:
+    config_lib.choices(config)
   config.pixel_variance = config_lib.levels(
     (0.0, 0.6, 0.9), (1.0, 1.0, 0.3), 'linear'
   )

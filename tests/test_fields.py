@@ -234,7 +234,7 @@ def test_a_constant_schedule_as_it_is_said(monkeypatch):
     ),
     (0, {'model.name': 'sssm'}, 'there is no field model.'),
     (1, {'model.width': 0}, 'model.width is 0; it must be a whole number fr'),
-    (1, {'model.vector_latent': 0}, 'model.vector_latent is 0'),
+    (1, {'model.vector_latent': -1}, 'vector_latent is -1; .* 0, for choices'),
     (1, {'model.map_latent': -1}, 'model.map_latent is -1'),
     (1, {'num_rendered': -1}, 'num_rendered is -1; .* from 0, for all'),
     (2, {'model.width': 0.0}, 'model.width is 0.0; it must be a number above'),

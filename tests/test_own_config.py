@@ -37,7 +37,8 @@ def test_lengths_and_sizes_are_the_dataset_s(tmp_path):
 @pytest.mark.parametrize('shortest', [2, 3, 4, 30])
 @pytest.mark.parametrize('view_size', [1, 7])
 @pytest.mark.parametrize(
-  'arguments', ['', 'networks=draw,', 'preset=smoke,', 'model=gqn,']
+  'arguments',
+  ['', 'networks=draw,', 'preset=smoke,', 'model=gqn,', 'latent=choices,'],
 )
 def test_any_lengths_do(tmp_path, shortest, view_size, arguments):
   dataset = VIDEOS._replace(
@@ -50,7 +51,7 @@ def test_any_lengths_do(tmp_path, shortest, view_size, arguments):
 
 def test_shipped_weights_fit(tmp_path):
   """All parameters of a model of own videos are taken, as the page says."""
-  model = build(own(tmp_path, VIDEOS))
+  model = build(own(tmp_path, VIDEOS, 'latent=choices,'))
   template = jax.eval_shape(model.init, jax.random.key(0))
   names = {
     checkpoints.leaf_name(path): leaf.shape

@@ -12,7 +12,7 @@ from scipy import special
 import cgqn_jax
 from cgqn_jax.data.examples import cameras, timestamps
 from cgqn_jax.evaluation import metrics
-from cgqn_jax.models import gaussian
+from cgqn_jax.models import densities
 from cgqn_jax.models.build import build
 from cgqn_jax.prediction import Predictor
 from cgqn_jax.simulators import narratives
@@ -212,7 +212,7 @@ def test_log_likelihood_is_that_of_the_prior(predictor, videos):
     z = model.prior(params, KEY, r, 2000)
     frames = model.render(params, z, batch.target.views)[:, 0]
     truth = batch.target.frames[0].astype(np.float32) / 255
-    each = gaussian.image_log_prob(frames, truth[None], variance)
+    each = densities.image_log_prob(frames, truth[None], variance)
     return jax.nn.logsumexp(each, axis=0) - jnp.log(2000)
 
   np.testing.assert_allclose(found, of_prior(params), atol=0.25)

@@ -74,13 +74,17 @@ def test_weights_are_found_by_name(installed):
     '-c',
     'import cgqn_jax, jax\n'
     'from cgqn_jax.simulators import narratives\n'
-    'for name in ("color_reaction", "traveling_salesman"):\n'
+    'for name in ("color_reaction", "traveling_salesman", "dice"):\n'
     '  model, params, config = cgqn_jax.load(name)\n'
     '  print(config.data.config, len(jax.tree.leaves(params)) > 10)\n'
     'print(cgqn_jax.__file__)',
   )
   *names, file = printed.splitlines()
-  assert names == ['color_reaction True', 'traveling_salesman True']
+  assert names == [
+    'color_reaction True',
+    'traveling_salesman True',
+    'calm True',
+  ]
   assert pathlib.Path(file).is_relative_to(installed.bin.parent)
 
 

@@ -20,7 +20,7 @@ from cgqn_jax.evaluation.metrics import (
   uniform_coverage,
   uniform_total_variation,
 )
-from cgqn_jax.models.gaussian import LOG_TWO_PI
+from cgqn_jax.models.densities import LOG_TWO_PI
 from cgqn_jax.simulators import dice
 
 CLASSES = 10  # of equally many digits each

@@ -164,15 +164,26 @@ def _check_residual(config: ConfigDict, rooms: bool) -> None:
       'model.latent_steps is 0; only of rooms whose cameras rotate r can the '
       'networks do without a latent: it must be 1 or more'
     )
-  if rooms and not model.map_latent:
-    raise ValueError(
-      'model.map_latent is 0; the latent of rooms is a map, so it must be 1 or '
-      'more'
-    )
+  if rooms or not model.vector_latent:
+    _check_choices(model)
   if model.rotated and model.representation % 2:
     raise ValueError(
       f'model.representation is {model.representation}; where model.rotated is '
       'on it must be even, for pairs of channels are rotated'
+    )
+
+
+def _check_choices(model: ConfigDict) -> None:
+  if model.map_latent or model.vector_latent:
+    raise ValueError(
+      f'model.map_latent is {model.map_latent} and model.vector_latent '
+      f'{model.vector_latent}; for a latent of choices, as that of rooms is, '
+      'make both 0'
+    )
+  if model.latent_steps and model.codes < 2:
+    raise ValueError(
+      f'model.codes is {model.codes}; a latent of choices chooses one of them: '
+      'it must be 2 or more'
     )
 
 

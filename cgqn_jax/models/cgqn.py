@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cgqn_jax.models import gaussian, objective
+from cgqn_jax.models import densities, objective
 from cgqn_jax.models.model import (
   Model,
   blank,
@@ -29,7 +29,7 @@ from cgqn_jax.types import Array, Batch, Params, Scene, hide
 class Latent(NamedTuple):
   """All that rendering needs: keep it, and query it whenever you like.
 
-  z: [S, B, K, h, w, Z]; of residual networks also a vector [S, B, K, G].
+  z: [S, B, K, h, w, Z]; of residual networks `Choices`, [S, B, K, ...].
   r: [B, H/4, W/4, R] the context's representation, of which the paper's
     renderer makes use only with `renderer_sees_context`.
   """
@@ -86,10 +86,11 @@ class LatentModel(Model):
     variance = self.pixel_variance(step)
     key = jax.random.fold_in(key, step)
     shown, scale = self._rendered(key, batch)
-    mean, z, q, p = self._bound(params, key, batch, shown)
+    weight = self.kl_weight(step)
+    mean, z, q, p = self._bound(params, key, batch, shown, 1 - weight)
     options = {'per_target': self.per_target, 'scale': scale}
     bound = objective.elbo(mean, shown, z, q, p, variance, **options)
-    uncharged = (1 - self.kl_weight(step)) * bound.kl
+    uncharged = (1 - weight) * bound.kl
     return objective.loss_and_metrics(
       bound, mean, shown, q, p, variance, uncharged=uncharged, **options
     )
@@ -183,7 +184,7 @@ class CGQN(LatentModel):
     z, q, p = self._apply(
       'infer', params, r[None], r_target[None], self._noise(keys)
     )
-    kl = jnp.sum(gaussian.kl_of_steps(q, p, 2), axis=2)
+    kl = jnp.sum(densities.kl_of_steps(q, p, 2), axis=2)
     return Latent(z, r), kl
 
   def render(self, params: Params, latent: Latent, views: Array) -> Array:
@@ -208,12 +209,16 @@ class CGQN(LatentModel):
     return Latent(z, r)
 
   def _inputs(
-    self, key: Array, batch: Batch, shown: Batch | None = None
+    self,
+    key: Array,
+    batch: Batch,
+    shown: Batch | None = None,
+    relaxed: Array | float = 0.0,
   ) -> tuple[Any, ...]:
     """Renders the targets of `shown`; by default all of the batch's."""
     shown = batch if shown is None else shown
     keys = sample_keys(key, len(batch.weight), batch.example_id)[0]
-    return batch, self._noise(keys), shown.target.views
+    return batch, self._noise(keys), shown.target.views, relaxed
 
 
 def _is_shape(x: Any) -> bool:

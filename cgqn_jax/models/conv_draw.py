@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cgqn_jax.models import gaussian
+from cgqn_jax.models import densities
 from cgqn_jax.models.layers import ConvLSTM, PatchConv, RecurrentConv, scan
 from cgqn_jax.types import Array, Normal
 
@@ -76,7 +76,7 @@ class ConvDraw(nn.Module):
       state, z = carry
       state = self.prior_lstm(state, z, prior.static, prior.recurrent)
       head = self.prior_head(state[0], prior.head)
-      z = gaussian.sample(gaussian.from_head(head), eps)
+      z = densities.sample(densities.from_head(head), eps)
       return (state, z), z
 
     noise = jnp.moveaxis(noise, _STEPS, 0)
@@ -129,8 +129,8 @@ class ConvDraw(nn.Module):
       q_state = self.posterior_lstm(
         q_state, q_input, posterior.static, posterior.recurrent
       )
-      q = gaussian.from_head(self.posterior_head(q_state[0], posterior.head))
-      z = gaussian.sample(q, eps)
+      q = densities.from_head(self.posterior_head(q_state[0], posterior.head))
+      z = densities.sample(q, eps)
       return (p_state, q_state, z), (z, q, p_state[0])
 
     noise = jnp.moveaxis(noise, _STEPS, 0)
@@ -139,7 +139,7 @@ class ConvDraw(nn.Module):
     steps = scan(step, in_axes=(0, nn.broadcast, nn.broadcast))
     _, (z, q, hidden) = steps(self, carry, noise, prior, posterior)
     # No step waits for the prior's densities: all at once.
-    p = gaussian.from_head(self.prior_head(hidden, prior.head))
+    p = densities.from_head(self.prior_head(hidden, prior.head))
     return jax.tree.map(lambda x: jnp.moveaxis(x, 0, _STEPS), (z, q, p))
 
   def _prior(self, r: Array, views: Array | None, noise: Array) -> _Weights:

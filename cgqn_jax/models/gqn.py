@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from cgqn_jax.models import gaussian
+from cgqn_jax.models import densities
 from cgqn_jax.models.cgqn import Latent, LatentModel, lead
 from cgqn_jax.models.model import (
   check_array,
@@ -68,7 +68,7 @@ class GQN(LatentModel):
       self._noise(keys),
       targets.views[None],
     )
-    return Latent(z, r), jnp.sum(gaussian.kl_of_steps(q, p, 3), axis=3)
+    return Latent(z, r), jnp.sum(densities.kl_of_steps(q, p, 3), axis=3)
 
   def render(self, params: Params, latent: Latent, views: Array) -> Array:
     """The queries of the latents [B, T, V]: [S, B, T, H, W, 3], not clipped."""
@@ -93,13 +93,17 @@ class GQN(LatentModel):
     return Latent(z, r)
 
   def _inputs(
-    self, key: Array, batch: Batch, shown: Batch | None = None
+    self,
+    key: Array,
+    batch: Batch,
+    shown: Batch | None = None,
+    relaxed: Array | float = 0.0,
   ) -> tuple[Any, ...]:
     """Renders the targets of `shown`; by default all of the batch's."""
     shown = batch if shown is None else shown  # what is not drawn is not seen
     scenes, queries = shown.target_mask.shape
     keys = sample_keys(key, scenes, shown.example_id)
-    return shown, self._noise(_of_queries(keys, queries)[0])
+    return shown, self._noise(_of_queries(keys, queries)[0]), relaxed
 
 
 def _of_queries(keys: Array, queries: int) -> Array:

@@ -25,19 +25,26 @@ class LatentNetworks(nn.Module):
   """
 
   def bound(
-    self, batch: Batch, noise: Any, views: Array
+    self, batch: Batch, noise: Any, views: Array, relaxed: Array | float = 0.0
   ) -> tuple[Array, Any, Any, Any]:
-    """One posterior draw per scene: views [B, T, V] of it, z, q, p (CGQN)."""
+    """One posterior draw per scene: views [B, T, V] of it, z, q, p (CGQN).
+
+    Choices are relaxed by a share of 0 to 1, see `densities.sample`.
+    """
     r = self.encode(batch.context, batch.context_mask)
     r_target = self.encode(batch.target, batch.target_mask)
-    z, posterior, prior = self.infer(r, r_target, noise)
+    z, posterior, prior = self.infer(r, r_target, noise, relaxed=relaxed)
     return self.render(z, r, views), z, posterior, prior
 
-  def bound_each(self, batch: Batch, noise: Any) -> tuple[Array, Any, Any, Any]:
+  def bound_each(
+    self, batch: Batch, noise: Any, relaxed: Array | float = 0.0
+  ) -> tuple[Array, Any, Any, Any]:
     """One posterior draw per target, noise [B, T, ...]: the same (GQN)."""
     r = self.encode(batch.context, batch.context_mask)[:, None]
     r_target = self.encode_each(batch.target)
-    z, posterior, prior = self.infer(r, r_target, noise, batch.target.views)
+    z, posterior, prior = self.infer(
+      r, r_target, noise, batch.target.views, relaxed
+    )
     mean = self.render_each(z, r, batch.target.views)
     return mean, z, posterior, prior
 
@@ -141,13 +148,15 @@ class Networks(LatentNetworks):
     r_target: Array,
     noise: Array,
     views: Array | None = None,
+    relaxed: Array | float = 0.0,
   ) -> tuple[Array, Normal, Normal]:
     """Latents of the posterior and both densities: see `ConvDraw.infer`.
 
     r and r_target [..., H/4, W/4, R] broadcast against the noise
     [..., K, h, w, Z], and so do the queries [..., V], which the nets see only
-    with `latent_sees_query`.
+    with `latent_sees_query`. There are no choices that could be relaxed.
     """
+    del relaxed
     return self.draw.infer(r, r_target, noise, views)
 
   def render(self, z: Array, r: Array, views: Array) -> Array:

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from cgqn_jax.models import gaussian
+from cgqn_jax.models import densities
 from cgqn_jax.types import Array, Batch, Elbo, to_unit
 
 
@@ -29,19 +29,19 @@ def elbo(
   Args:
     mean: [B, T, H, W, 3] rendered targets.
     batch: the scenes; padded targets count for nothing.
-    z: the draw, [B, K, h, w, Z] or a pytree of such, see `gaussian`.
+    z: the draw, [B, K, h, w, Z] or a pytree of such, see `densities`.
     posterior: q_k given z_<k, of the same form.
     prior: p_k given the same z_<k.
     pixel_variance: sigma^2 of the likelihood.
     per_target: every target has a latent of its own, [B, T, K, ...] (GQN).
     scale: [B] for how many targets each of them stands.
   """
-  log_likelihood = gaussian.image_log_prob(
+  log_likelihood = densities.image_log_prob(
     mean, to_unit(batch.target.frames), pixel_variance
   )
   axis = 2 if per_target else 1
-  log_ratio = gaussian.log_ratio_of_steps(posterior, prior, z, axis)
-  kl = gaussian.kl_of_steps(posterior, prior, axis)
+  log_ratio = densities.log_ratio_of_steps(posterior, prior, z, axis)
+  kl = densities.kl_of_steps(posterior, prior, axis)
   if per_target:
     log_ratio = _over_targets(log_ratio, batch.target_mask, scale)
     kl = _over_targets(kl, batch.target_mask, scale)
@@ -82,12 +82,12 @@ def loss_and_metrics(
     weighed = jnp.where(weight > 0, weight * per_scene, 0.0)
     return jnp.sum(weighed, axis=0) / total
 
-  squared = jnp.mean((frames - mean) ** 2, axis=gaussian.EVENT_AXES)
+  squared = jnp.mean((frames - mean) ** 2, axis=densities.EVENT_AXES)
   squared = jnp.sum(jnp.where(batch.target_mask, squared, 0.0), axis=1)
-  constant = 0.5 * size * (gaussian.LOG_TWO_PI + jnp.log(pixel_variance))
+  constant = 0.5 * size * (densities.LOG_TWO_PI + jnp.log(pixel_variance))
   axis = 2 if per_target else 1
-  steps = gaussian.kl_of_steps(posterior, prior, axis)
-  channels = gaussian.kl_of_channels(posterior, prior, axis)
+  steps = densities.kl_of_steps(posterior, prior, axis)
+  channels = densities.kl_of_channels(posterior, prior, axis)
   if per_target:
     steps = _over_targets(steps, batch.target_mask, scale)
     channels = _over_targets(channels, batch.target_mask, scale)

@@ -1,4 +1,4 @@
-"""Residual networks: blocks modulated by the viewpoint, a latent of two parts.
+"""Residual networks: blocks modulated by the viewpoint, latents in two parts.
 
 The second family of networks (`model.networks = 'residual'`), for budgets of
 hours on a CPU. The equations are the paper's (section 3): r from a sum over
@@ -9,17 +9,24 @@ query. What differs from appendix B is how each of them is computed:
   pairs of channels of r, as it does the harmonics of anything that it sees:
   of a room by the camera's yaw, of a video by time. So r lives in the scene's
   own frame, and a query turns it into one of relative angles or times.
-* z of a video has a map and a vector in each step. A choice about the whole
-  scene (which color) is one vector, for independent cells cannot make it
-  together; where one of several places is to be chosen, cells compete by a
-  softmax.
-* z of a room is one frame more, seen from where nobody has looked.
+* z has a local and a global part in each step, for what concerns a whole scene
+  cells that do not know of each other cannot say together. Either they are
+  numbers, a map and a vector (`Latent`), or choices (`Chosen`): one of the
+  state's cells and one of some codes, each drawn from a categorical. What there
+  is to know of these scenes (a new color, which shape comes next, a digit) is
+  one of several things. Many numbers tell it by many small hints, which can be
+  summed but not drawn; of choices, a sample is as clear as a reconstruction.
+  While the KL is not all charged yet, choices are relaxed: a softmax and its
+  noise find what to mean, where choices would end as one that is always made.
+* z of a room is of choices, about one frame more, seen from where nobody has
+  looked (`Imagined`).
 * The posterior is told relative to the prior and within bounds, so no KL can
   explode.
 * r is divided by the root of the number of frames, and the renderer sees it.
 """
 
 from collections.abc import Callable
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -27,7 +34,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cgqn_jax.models import gaussian
+from cgqn_jax.models import densities
 from cgqn_jax.models.layers import (
   KERNEL_INIT,
   Conv,
@@ -38,7 +45,15 @@ from cgqn_jax.models.layers import (
   embed_views,
 )
 from cgqn_jax.models.networks import LatentNetworks
-from cgqn_jax.types import Array, LatentParts, Normal, Scene, to_unit
+from cgqn_jax.types import (
+  Array,
+  Categorical,
+  Choices,
+  LatentParts,
+  Normal,
+  Scene,
+  to_unit,
+)
 
 PATCH = 4  # pixels along a cell's side
 FREQUENCIES = 5  # sin and cos of 2^i pi t
@@ -54,14 +69,15 @@ class ResidualNetworks(LatentNetworks):
 
   width: channels of every block; representation: R; glance: channels of r
   that are the same in all cells, which views do not rotate; map_latent, which
-  may be 0, and vector_latent: Z and G of each of latent_steps; codes: of each
-  of the softmaxes that read a vector, or 0 to read its numbers; fine: channels
+  may be 0, and vector_latent: Z and G of each of latent_steps, both 0 for a
+  latent of choices; codes: of which a step chooses one, or of each of the
+  softmaxes that read a vector, where 0 is to read its numbers; fine: channels
   of a last stage of the renderer on a grid twice as fine, or 0 for none;
   rotated: whether views rotate r; bfloat16: of the blocks' convolutions, for
   accelerators.
 
-  Rooms whose cameras rotate r have an `Imagined` latent, without a vector; of
-  no steps, a `Certain` one.
+  Rooms whose cameras rotate r have an `Imagined` latent; of no steps, a
+  `Certain` one.
   """
 
   frame_size: int
@@ -92,12 +108,12 @@ class ResidualNetworks(LatentNetworks):
     return self.frame_size // PATCH
 
   @property
-  def latent_shape(self) -> LatentParts | tuple[int, ...]:
-    """One scene's latent: (K, h, w, Z) and, but of rooms, also (K, G)."""
+  def latent_shape(self) -> LatentParts | Choices:
+    """One scene's latent: numbers, or choices among cells and among codes."""
     steps, grid = self.latent_steps, self.grid
+    if not self.vector_latent:
+      return Choices((steps, grid**2), (steps, self.codes))
     cells = (steps, grid, grid, self.map_latent)
-    if self.of_rooms:
-      return cells
     return LatentParts(cells, (steps, self.vector_latent))
 
   def setup(self) -> None:
@@ -118,16 +134,24 @@ class ResidualNetworks(LatentNetworks):
         self.representation,
         self.glance,
         self.latent_steps,
-        self.map_latent,
+        self.codes,
         self.bfloat16,
         self.cpu,
       )
-    else:
+    elif self.vector_latent:
       self.latent = Latent(
         self.width,
         self.latent_steps,
         self.map_latent,
         self.vector_latent,
+        self.codes,
+        self.bfloat16,
+        self.cpu,
+      )
+    else:
+      self.latent = Chosen(
+        self.width,
+        self.latent_steps,
         self.codes,
         self.bfloat16,
         self.cpu,
@@ -167,14 +191,17 @@ class ResidualNetworks(LatentNetworks):
     r_target: Array,
     noise: Any,
     views: Array | None = None,
+    relaxed: Array | float = 0.0,
   ) -> tuple[Any, Any, Any]:
     """Latents of the posterior and both densities, step by step.
 
-    r and r_target [..., h, w, R] broadcast against the noise, a map
-    [..., K, h, w, Z] and of videos a vector [..., K, G], and so do the queries
-    [..., V], which only a GQN's latent sees.
+    r and r_target [..., h, w, R] broadcast against the noise, standard normals
+    of the form of `latent_shape`, and so do the queries [..., V], which only a
+    GQN's latent sees. Choices are relaxed by a share of 0 to 1, see
+    `densities.sample`.
     """
-    return self.latent.infer(r, r_target, noise, self._seen(views))
+    seen = self._seen(views)
+    return self.latent.infer(r, r_target, noise, seen, relaxed)
 
   def render(self, z: Any, r: Array, views: Array) -> Array:
     """Latents of B scenes, r [B, h, w, R], views [B, T, V] -> frames."""
@@ -358,7 +385,7 @@ def _multiples(angle: Array, orders: np.ndarray) -> Array:
 
 
 class Latent(nn.Module):
-  """P_phi(z | r) and Q_psi(z | r, r') in residual steps.
+  """P_phi(z | r) and Q_psi(z | r, r') of a video: z is of numbers.
 
   The state starts from r. In each step a block moves it on, the prior of z_k is
   read off it, z_k is added to it, and a few cells tell all others what that
@@ -377,7 +404,7 @@ class Latent(nn.Module):
     each = range(self.steps)
     self.start = nn.Dense(self.width)
     self.places = Coordinates(self.width)
-    self.choices = [Choice(self.width) for _ in each]
+    self.choices = [Competition(self.width) for _ in each]
     self.features = ViewFeatures()
     self.blocks = [Block(self.bfloat16, self.cpu) for _ in each]
     self.priors = [Heads(self.map_latent, self.vector_latent) for _ in each]
@@ -404,7 +431,7 @@ class Latent(nn.Module):
     for k in range(self.steps):
       h = self.blocks[k](h, c)
       prior = _of_parts(_normal, *self.priors[k](h))
-      z = _of_parts(gaussian.sample, prior, _step(noise, k))
+      z = _of_parts(densities.sample, prior, _step(noise, k))
       drawn.append(z)
       h = self._add(h, z, k)
     return _stack(drawn)
@@ -430,8 +457,10 @@ class Latent(nn.Module):
     r_target: Array,
     noise: LatentParts,
     views: Array | None,
+    relaxed: Array | float,
   ) -> tuple[LatentParts, LatentParts, LatentParts]:
     """Draws z from the posterior; returns it and q and p of every step."""
+    del relaxed  # numbers are drawn as they are
     c = None if views is None else self.features(views)
     # Normalised: the size of a sum of features grows in training, and what
     # saturates the bounds of the posterior leaves it without a gradient.
@@ -449,7 +478,7 @@ class Latent(nn.Module):
       y = self.joins[k](jnp.concatenate(seen, axis=-1))
       y = self.posterior_blocks[k](y, c)
       posterior = _of_parts(_relative, prior, *self.posteriors[k](y))
-      z = _of_parts(gaussian.sample, posterior, _step(noise, k))
+      z = _of_parts(densities.sample, posterior, _step(noise, k))
       steps.append((z, posterior, prior))
       h = self._add(h, z, k)
     return tuple(_stack(parts) for parts in zip(*steps, strict=True))
@@ -470,93 +499,124 @@ class Latent(nn.Module):
     return h + self.places(h)
 
 
+class Chosen(nn.Module):
+  """P_phi(z | r) and Q_psi(z | r, r') of a video: z is of choices."""
+
+  width: int
+  steps: int
+  codes: int
+  bfloat16: bool
+  cpu: bool
+
+  def setup(self) -> None:
+    self.features = ViewFeatures()
+    self.start = nn.Dense(self.width)
+    self.places = Coordinates(self.width)
+    self.choices = LatentSteps(
+      self.width, self.steps, self.codes, self.bfloat16, self.cpu
+    )
+    self.evidence = nn.Dense(self.width)
+    self.evidence_block = Block(self.bfloat16, self.cpu)
+    self.last = Block(self.bfloat16, self.cpu)
+
+  def sample_prior(
+    self, r: Array, noise: Choices, views: Array | None
+  ) -> Choices:
+    """Draws z; all as in `ResidualNetworks.infer`."""
+    return self.choices.sample_prior(*self._start(r, views), noise)
+
+  def infer(
+    self,
+    r: Array,
+    r_target: Array,
+    noise: Choices,
+    views: Array | None,
+    relaxed: Array | float,
+  ) -> tuple[Choices, Choices, Choices]:
+    """Draws z from the posterior; returns it and q and p of every step."""
+    h, c = self._start(r, views)
+    # Normalised: the size of a sum of features grows in training, and what
+    # saturates the bounds of the posterior leaves it without a gradient.
+    r_normal = jnp.broadcast_to(normalize(r), r_target.shape)
+    e = jnp.concatenate([r_normal, normalize(r_target)], axis=-1)
+    e = self.evidence_block(self.evidence(e), c)
+    return self.choices.infer(h, c, e, noise, relaxed)
+
+  def state(
+    self, r: Array, z: Choices, views: Array | None
+  ) -> tuple[Array, Array, Array]:
+    """r, the last state [..., h, w, W] given all of z, its codes [..., K C]."""
+    h, c = self._start(r, views)
+    h = self.choices.told(h, c, z)
+    said = self.choices.said(z)
+    return r, self.last(h, _with(said, c)), said
+
+  def _start(self, r: Array, views: Array | None) -> tuple[Array, Array | None]:
+    h = self.start(r)
+    return h + self.places(h), None if views is None else self.features(views)
+
+
 class Imagined(nn.Module):
-  """P_phi(z | r) and Q_psi(z | r, r') of a room: z is one frame more.
+  """P_phi(z | r) and Q_psi(z | r, r') of a room: z is of one frame more.
 
   The camera of that frame looks where those of the context did not; a GQN's
-  is the query. In each step a block moves the frame's state on, the prior of
-  z_k is read off it and z_k is added to it. In the end the state becomes
-  features like the encoder's, which are added to r: what is imagined is drawn
-  by what draws what was seen.
+  is the query. In the end the state becomes features like the encoder's, which
+  are added to r: what is imagined is drawn by what draws what was seen.
   """
 
   width: int
   representation: int
   glance: int
   steps: int
-  map_latent: int
+  codes: int
   bfloat16: bool
   cpu: bool
 
   def setup(self) -> None:
-    each = range(self.steps)
     self.aside = nn.Dense(1, kernel_init=_ZEROS)
     self.features = ViewFeatures()
     self.seen = Columns(self.width)
     self.places = Coordinates(self.width)
-    self.blocks = [Block(self.bfloat16, self.cpu) for _ in each]
-    self.priors = [
-      nn.Dense(2 * self.map_latent, kernel_init=_ZEROS) for _ in each
-    ]
-    self.inputs = [nn.Dense(self.width) for _ in each]
+    self.choices = LatentSteps(
+      self.width, self.steps, self.codes, self.bfloat16, self.cpu
+    )
     self.last = [Block(self.bfloat16, self.cpu) for _ in range(2)]
     self.back = Columns(self.representation)
     self.glances = nn.Dense(self.glance, kernel_init=_SMALL)
     self.evidence = Columns(self.width)
     self.evidence_blocks = [Block(self.bfloat16, self.cpu) for _ in range(2)]
-    self.joins = [nn.Dense(self.width) for _ in each]
-    self.posterior_blocks = [Block(self.bfloat16, self.cpu) for _ in each]
-    self.posteriors = [
-      nn.Dense(2 * self.map_latent, bias_init=_narrow) for _ in each
-    ]
     self.room = Room(self.width, self.bfloat16, self.cpu)
 
-  def sample_prior(self, r: Array, noise: Array, views: Array | None) -> Array:
-    """Draws z [..., K, h, w, Z]; r and views as in `ResidualNetworks.infer`."""
-    c = None if views is None else self.features(views)
-    drawn = []
-    h, _ = self._start(r, views)
-    for k in range(self.steps):
-      h = self.blocks[k](h, c)
-      z = gaussian.sample(self._prior(h, k), noise[..., k, :, :, :])
-      drawn.append(z)
-      h = h + self.inputs[k](z)
-    return jnp.stack(drawn, axis=-4)
+  def sample_prior(
+    self, r: Array, noise: Choices, views: Array | None
+  ) -> Choices:
+    """Draws z; all as in `ResidualNetworks.infer`."""
+    h, c, _ = self._start(r, views)
+    return self.choices.sample_prior(h, c, noise)
 
   def infer(
-    self, r: Array, r_target: Array, noise: Array, views: Array | None
-  ) -> tuple[Array, Normal, Normal]:
+    self,
+    r: Array,
+    r_target: Array,
+    noise: Choices,
+    views: Array | None,
+    relaxed: Array | float,
+  ) -> tuple[Choices, Choices, Choices]:
     """Draws z from the posterior; returns it and q and p of every step."""
-    c = None if views is None else self.features(views)
-    h, angle = self._start(r, views)
+    h, c, angle = self._start(r, views)
     e = normalize(r_target[..., : self.representation])
     e = self.evidence(turn(e, angle, 1))
     for block in self.evidence_blocks:
       e = block(e, c)
-    e = normalize(e)
-    h = jnp.broadcast_to(h, noise.shape[:-4] + h.shape[-3:])
-    steps = []
-    for k in range(self.steps):
-      h = self.blocks[k](h, c)
-      prior = self._prior(h, k)
-      seen = jnp.broadcast_arrays(normalize(h), e)
-      y = self.joins[k](jnp.concatenate(seen, axis=-1))
-      y = normalize(self.posterior_blocks[k](y, c))
-      halves = jnp.split(self.posteriors[k](y), 2, axis=-1)
-      posterior = _relative(prior, *halves)
-      z = gaussian.sample(posterior, noise[..., k, :, :, :])
-      steps.append((z, posterior, prior))
-      h = h + self.inputs[k](z)
-    return jax.tree.map(lambda *x: jnp.stack(x, axis=-4), *steps)
+    return self.choices.infer(h, c, e, noise, relaxed)
 
   def state(
-    self, r: Array, z: Array, views: Array | None
+    self, r: Array, z: Choices, views: Array | None
   ) -> tuple[Array, Array, None]:
     """r and what is imagined, [..., h, w, R + glance], and the room's state."""
-    c = None if views is None else self.features(views)
-    h, angle = self._start(r, views)
-    for k in range(self.steps):
-      h = self.blocks[k](h, c) + self.inputs[k](z[..., k, :, :, :])
+    h, c, angle = self._start(r, views)
+    h = self.choices.told(h, c, z)
+    c = _with(self.choices.said(z), c)
     for block in self.last:
       h = block(h, c)
     h = normalize(h)
@@ -567,21 +627,126 @@ class Imagined(nn.Module):
     plain = without_looks(r) + imagined
     return plain, self.room(plain), None
 
-  def _start(self, r: Array, views: Array | None) -> tuple[Array, Array]:
-    """What the imagined camera sees of r, and its yaw [...]."""
+  def _start(
+    self, r: Array, views: Array | None
+  ) -> tuple[Array, Array | None, Array]:
+    """What the imagined camera sees of r, its features, and its yaw [...]."""
     cells = normalize(r[..., : self.representation])
     if views is None:
       sin, cos = jnp.moveaxis(jnp.mean(r[..., -2:], axis=(-3, -2)), -1, 0)
       away = jnp.arctan2(-sin, 1e-6 - cos)  # of no frames at all: 0
       pooled = jnp.mean(normalize(without_looks(r)), axis=(-3, -2))
       angle = away + jnp.pi * jnp.tanh(self.aside(pooled)[..., 0])
+      c = None
     else:
-      angle = _angle(views)
+      c, angle = self.features(views), _angle(views)
     h = self.seen(turn(cells, angle, 1))
-    return h + self.places(h), angle
+    return h + self.places(h), c, angle
 
-  def _prior(self, h: Array, k: int) -> Normal:
-    return gaussian.from_head(self.priors[k](normalize(h)))
+
+class LatentSteps(nn.Module):
+  """K steps of a latent: in each a cell and a code are chosen, and told.
+
+  A block moves the state h on, the prior of the step is read off it, and all
+  cells are told which of them was chosen, what it holds, and the code.
+  """
+
+  width: int
+  steps: int
+  codes: int
+  bfloat16: bool
+  cpu: bool
+
+  def setup(self) -> None:
+    each = range(self.steps)
+    self.blocks = [Block(self.bfloat16, self.cpu) for _ in each]
+    self.priors = [Scores(self.codes, _ZEROS) for _ in each]
+    self.marks = [nn.Dense(self.width) for _ in each]
+    self.chosen = [nn.Dense(self.width) for _ in each]
+    # Quiet at first: codes that mean nothing yet are noise, which ends where
+    # one of them is always chosen.
+    self.code_inputs = [nn.Dense(self.width, kernel_init=_SMALL) for _ in each]
+    self.competitions = [Competition(self.width) for _ in each]
+    self.joins = [nn.Dense(self.width) for _ in each]
+    self.posterior_blocks = [Block(self.bfloat16, self.cpu) for _ in each]
+    self.posteriors = [Scores(self.codes, KERNEL_INIT) for _ in each]
+
+  def sample_prior(self, h: Array, c: Array | None, noise: Choices) -> Choices:
+    """Draws z given the state h [..., h, w, W] and features c of a query."""
+    drawn = []
+    for k in range(self.steps):
+      h = self.blocks[k](h, c)
+      z = Choices(*map(densities.sample, self._prior(h, k), _chosen(noise, k)))
+      drawn.append(z)
+      h = self._tell(h, z, k)
+    return _stacked(drawn)
+
+  def infer(
+    self,
+    h: Array,
+    c: Array | None,
+    e: Array,
+    noise: Choices,
+    relaxed: Array | float,
+  ) -> tuple[Choices, Choices, Choices]:
+    """Draws z given evidence e [..., h, w, W]; also q and p of every step."""
+    steps = []
+    e = normalize(e)
+    # Of every sample, or target: so that all steps have as many densities.
+    h = jnp.broadcast_to(h, noise.code.shape[:-2] + h.shape[-3:])
+    for k in range(self.steps):
+      h = self.blocks[k](h, c)
+      prior = self._prior(h, k)
+      seen = jnp.broadcast_arrays(normalize(h), e)
+      y = self.joins[k](jnp.concatenate(seen, axis=-1))
+      scores = self.posteriors[k](self.posterior_blocks[k](y, c))
+      posterior = Choices(*map(_rescored, prior, scores))
+      draw = functools.partial(densities.sample, relaxed=relaxed)
+      z = Choices(*map(draw, posterior, _chosen(noise, k)))
+      steps.append((z, posterior, prior))
+      h = self._tell(h, z, k)
+    return tuple(_stacked(parts) for parts in zip(*steps, strict=True))
+
+  def told(self, h: Array, c: Array | None, z: Choices) -> Array:
+    """The state when all of z has been told."""
+    for k in range(self.steps):
+      h = self._tell(self.blocks[k](h, c), _chosen(z, k), k)
+    return h
+
+  def said(self, z: Choices) -> Array:
+    """The codes of all steps, [..., K C]."""
+    codes = self._sized(z.code)
+    return codes.reshape(codes.shape[:-2] + (-1,))
+
+  def _prior(self, h: Array, k: int) -> Choices:
+    return Choices(*map(_categorical, self.priors[k](h)))
+
+  def _tell(self, h: Array, z: Choices, k: int) -> Array:
+    cells = normalize(h).reshape(h.shape[:-3] + (-1, h.shape[-1]))
+    held = jnp.einsum('...p,...pc->...c', z.cell, cells)
+    same = self.chosen[k](held) + self.code_inputs[k](self._sized(z.code))
+    marks = self.marks[k](z.cell[..., None])
+    h = h + marks.reshape(marks.shape[:-2] + h.shape[-3:])
+    h = h + same[..., None, None, :]
+    return h + self.competitions[k](h)
+
+  def _sized(self, code: Array) -> Array:
+    """A code as features, whose mean square is 1."""
+    return code * self.codes**0.5
+
+
+class Scores(nn.Module):
+  """A score of each cell of h [..., h, w, C], and of each code."""
+
+  codes: int
+  kernel_init: nn.initializers.Initializer
+
+  @nn.compact
+  def __call__(self, h: Array) -> Choices:
+    h = normalize(h)
+    cells = nn.Dense(1, kernel_init=self.kernel_init, name='cells')(h)
+    codes = nn.Dense(self.codes, kernel_init=self.kernel_init, name='codes')
+    return Choices(cells.reshape(cells.shape[:-3] + (-1,)), codes(pool(h)))
 
 
 class Certain(nn.Module):
@@ -594,37 +759,33 @@ class Certain(nn.Module):
   def setup(self) -> None:
     self.room = Room(self.width, self.bfloat16, self.cpu)
 
-  def sample_prior(self, r: Array, noise: Array, views: Array | None) -> Array:
+  def sample_prior(
+    self, r: Array, noise: Choices, views: Array | None
+  ) -> Choices:
     """z: nothing."""
     del r, views
     return noise
 
   def infer(
-    self, r: Array, r_target: Array, noise: Array, views: Array | None
-  ) -> tuple[Array, Normal, Normal]:
+    self,
+    r: Array,
+    r_target: Array,
+    noise: Choices,
+    views: Array | None,
+    relaxed: Array | float,
+  ) -> tuple[Choices, Choices, Choices]:
     """z, q and p: nothing."""
-    del r, r_target, views
-    return noise, Normal(noise, noise), Normal(noise, noise)
+    del r, r_target, views, relaxed
+    nothing = Choices(*map(Categorical, noise))
+    return noise, nothing, nothing
 
   def state(
-    self, r: Array, z: Array, views: Array | None
+    self, r: Array, z: Choices, views: Array | None
   ) -> tuple[Array, Array, None]:
     """r, [..., h, w, R + glance], and the room's state."""
     del z, views
     plain = without_looks(r)
     return plain, self.room(plain), None
-
-
-def _narrow(
-  key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32
-) -> Array:
-  """A bias for shifts of 0, and for deviations of an eighth of the prior's.
-
-  While the KL is free, a narrow posterior is one that the renderer can use.
-  """
-  del key
-  half = shape[0] // 2
-  return jnp.concatenate([jnp.zeros(half, dtype), jnp.full(half, 4.0, dtype)])
 
 
 class Room(nn.Module):
@@ -641,11 +802,11 @@ class Room(nn.Module):
     h = h + Coordinates(self.width)(h)
     for _ in range(2):
       h = Block(self.bfloat16, self.cpu)(h)
-      h = h + Choice(self.width)(h)
+      h = h + Competition(self.width)(h)
     return Block(self.bfloat16, self.cpu)(h)
 
 
-class Choice(nn.Module):
+class Competition(nn.Module):
   """What a few cells, chosen by a softmax over all, say to every cell.
 
   Independent cells cannot agree on which of them is meant. Here they compete:
@@ -722,7 +883,7 @@ class Heads(nn.Module):
 
 def _normal(mean: Array, rho: Array) -> Normal:
   """The prior: log standard deviations rho / 2 within bounds."""
-  return Normal(mean, jnp.clip(rho, *gaussian.LOG_VARIANCE_RANGE) / 2)
+  return Normal(mean, jnp.clip(rho, *densities.LOG_VARIANCE_RANGE) / 2)
 
 
 def _relative(prior: Normal, shift: Array, shrink: Array) -> Normal:
@@ -748,6 +909,29 @@ def _stack(steps: list[LatentParts]) -> LatentParts:
     jax.tree.map(lambda *x: jnp.stack(x, axis=-4), *maps),
     jax.tree.map(lambda *x: jnp.stack(x, axis=-2), *vectors),
   )
+
+
+def _categorical(scores: Array) -> Categorical:
+  return Categorical(nn.log_softmax(scores))
+
+
+def _rescored(prior: Categorical, scores: Array) -> Categorical:
+  """The posterior: the prior's logits changed by at most 8 nats."""
+  return _categorical(prior.logits + 8 * jnp.tanh(scores / 2))
+
+
+def _chosen(z: Choices, k: int) -> Choices:
+  return Choices(*(x[..., k, :] for x in z))
+
+
+def _stacked(steps: list[Choices]) -> Choices:
+  """Choices of K steps, stacked before their last axis."""
+  return jax.tree.map(lambda *x: jnp.stack(x, axis=-2), *steps)
+
+
+def _with(said: Array, c: Array | None) -> Array:
+  """The codes and, of a GQN, the features of the query."""
+  return said if c is None else jnp.concatenate([said, c], axis=-1)
 
 
 class Renderer(nn.Module):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from cgqn_jax.models import gaussian, objective
+from cgqn_jax.models import densities, objective
 from cgqn_jax.models.model import (
   Model,
   blank,
@@ -94,7 +94,7 @@ class Sequential(Model):
     stage = Stage(self.truth(step), self.informed(step) > 0.5)
     mean, z, q, p = self._bound(params, key, batch, stage)
     bound = objective.elbo(mean, batch, z, q, p, variance)
-    each = jnp.sum(gaussian.kl(q, p), axis=gaussian.EVENT_AXES)
+    each = jnp.sum(densities.kl(q, p), axis=densities.EVENT_AXES)
     charged = jnp.sum(jnp.maximum(each - self.free_nats, 0), axis=1)
     uncharged = bound.kl - self.kl_weight(step) * charged
     return objective.loss_and_metrics(

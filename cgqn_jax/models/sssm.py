@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cgqn_jax.models import gaussian
+from cgqn_jax.models import densities
 from cgqn_jax.models.layers import (
   Conv,
   depth_to_space,
@@ -55,7 +55,7 @@ class Head(nn.Module):
   @nn.compact
   def __call__(self, x: Array) -> Normal:
     layers = ((1, self.hidden), (3, self.hidden), (3, self.latent))
-    return gaussian.normal(
+    return densities.normal(
       Stack(layers, self.cpu, name='mean')(x),
       Stack(layers, self.cpu, name='log_variance')(x),
     )
@@ -172,7 +172,7 @@ class SSSMNetworks(nn.Module):
       p = self.prior(s)
       seen = [p.mean, jnp.exp(p.log_std), s, encoded]
       q = self.posterior(jnp.concatenate(seen, axis=-1))
-      z = gaussian.sample(q, eps)
+      z = densities.sample(q, eps)
       s = self.transition(s, z)
       return s, (s, z, q, p)
 
@@ -188,7 +188,7 @@ class SSSMNetworks(nn.Module):
     eps = flatten(noise[:, :, context.shape[1] - 1 :])
 
     def step(self: 'SSSMNetworks', s: Array, eps: Array):
-      z = gaussian.sample(self.prior(s), eps)
+      z = densities.sample(self.prior(s), eps)
       s = self.transition(s, z)
       return s, (s, z)
 

@@ -10,7 +10,7 @@ normalised; here the KL is in nats, summed, and counted as often as z is drawn.
 import flax.linen as nn
 import jax.numpy as jnp
 
-from cgqn_jax.models import gaussian
+from cgqn_jax.models import densities
 from cgqn_jax.models.cdna import Predictor, fed_truth, roll_out
 from cgqn_jax.models.layers import Conv, FrameNorm, StridedConv, scale
 from cgqn_jax.models.model import flatten, repeat
@@ -39,7 +39,7 @@ class Tower(nn.Module):
       x = FrameNorm()(nn.relu(layer(x)))
     mean = StridedConv(self.latent, 3, name='mean')(x)
     log_variance = StridedConv(self.latent, 3, name='log_variance')(x)
-    return gaussian.normal(mean, log_variance)
+    return densities.normal(mean, log_variance)
 
 
 class SV2PNetworks(nn.Module):
@@ -82,7 +82,7 @@ class SV2PNetworks(nn.Module):
     posterior = Normal(
       *(jnp.where(stage.informed, x[:, None], zeros) for x in inferred)
     )
-    z = gaussian.sample(posterior, noise.latent)
+    z = densities.sample(posterior, noise.latent)
     feed = fed_truth(noise.coin, num_context, stage.truth)
     frames = self.predictor.roll(
       video[:, :-1], feed, _for_steps(z, feed.shape[1])

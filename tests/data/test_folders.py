@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from cgqn_jax import config as config_lib
 from cgqn_jax.data import batches as batches_lib
 from cgqn_jax.data import folders, sources
 from cgqn_jax.data.sources import open_source
@@ -139,7 +140,8 @@ def test_poses_in_any_order_and_dress(posed, tmp_path):
   'kind', ['folder', pytest.param('posed', marks=pytest.mark.slow)]
 )
 def test_residual_networks_train_on_it(request, make_config, update_once, kind):
-  config = make_config('networks=residual', codes=0, fine=0, latent_steps=1)
+  config = make_config('networks=residual', fine=0, latent_steps=1)
+  config_lib.choices(config)
   config.data = request.getfixturevalue(kind).data
   metrics = update_once(config)
   assert metrics['skipped'] == 0 and np.isfinite(metrics['loss'])

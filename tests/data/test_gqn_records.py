@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from cgqn_jax import config as config_lib
 from cgqn_jax.data import batches, gqn_records, protocols, sources
 from cgqn_jax.data.sources import open_source
 from cgqn_jax.models.build import build
@@ -114,7 +115,8 @@ def test_batches(released):
 
 @pytest.mark.slow
 def test_residual_networks_train_on_it(released, make_config, update_once):
-  config = make_config('networks=residual', codes=0, fine=0, latent_steps=1)
+  config = make_config('networks=residual', fine=0, latent_steps=1)
+  config_lib.choices(config)
   config.data = configured(
     released, num_frames=4, context_window=4, max_context=3, num_targets=2
   ).data

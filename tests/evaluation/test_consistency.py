@@ -7,7 +7,7 @@ import pytest
 
 from cgqn_jax.evaluation import dice_judge
 from cgqn_jax.evaluation.subject import Subject
-from cgqn_jax.models import gaussian
+from cgqn_jax.models import densities
 from cgqn_jax.models.build import build
 from cgqn_jax.types import Elbo
 
@@ -77,7 +77,7 @@ def test_the_likelihood_is_that_of_the_models(renders):
   """With one digit to choose from, joint and factored are its density."""
   found = dice_judge.oracle(renders[:1], renders[5], 0.3)
   mean, frames = (jnp.asarray(x / 255, jnp.float32) for x in renders[[0, 5]])
-  expected = gaussian.image_log_prob(mean, frames, 0.3).sum()
+  expected = densities.image_log_prob(mean, frames, 0.3).sum()
   assert found.joint == pytest.approx(float(expected), rel=1e-5)
   assert found.factored == pytest.approx(found.joint)
   assert (found.kl_1, found.kl_3) == (pytest.approx(0), pytest.approx(0))

@@ -8,6 +8,7 @@ from cgqn_jax.data import protocols
 from cgqn_jax.models.build import SEQUENTIAL, build
 from cgqn_jax.models.residual import ResidualNetworks
 from cgqn_jax.training.workdir import WEIGHTS, find, load
+from cgqn_jax.types import Choices
 from configs import dice, narratives
 
 
@@ -69,6 +70,15 @@ def test_other_models_and_sizes_are_not_residual(of):
   for residual in ('networks=residual', 'preset=accelerator'):
     with pytest.raises(ValueError, match=message) as error:
       narratives.get_config(f'{residual},{of}')
+    assert '\n' not in str(error.value)
+
+
+def test_choices_are_of_residual_networks():
+  config = narratives.get_config('preset=small,latent=choices')
+  assert isinstance(build(config).networks.latent_shape, Choices)
+  for other in ('', 'networks=draw,', 'size=S,', 'model=sv2p,'):
+    with pytest.raises(ValueError, match='latent=choices is of the') as error:
+      narratives.get_config(f'{other}latent=choices')
     assert '\n' not in str(error.value)
 
 

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cgqn_jax import config as config_lib
 from cgqn_jax.config import levels
-from cgqn_jax.models import gaussian, residual
+from cgqn_jax.models import densities, residual
 from cgqn_jax.models.build import build
 from cgqn_jax.models.cgqn import CGQN
 from cgqn_jax.models.gqn import GQN
@@ -15,7 +16,9 @@ from cgqn_jax.training.update import AXIS, TrainState
 from cgqn_jax.types import Batch, Scene
 
 KEY = jax.random.key(7)
-WIDTH, STEPS = 8, 2  # of the tiny networks of conftest.py
+WIDTH, STEPS, CODES = 8, 2, 4  # of the tiny networks of conftest.py
+CHOICES = {'map_latent': 0, 'vector_latent': 0}
+_CHOICES = {f'model.{name}': 0 for name in CHOICES}
 # What of Q(z | r, r') is no part of P(z | r).
 POSTERIOR = ('evidence', 'evidence_block') + tuple(
   f'{name}_{step}'
@@ -88,7 +91,7 @@ def test_divergence_of_a_coordinate_is_bounded(infer, params, seen, size):
   """
   posterior, prior = infer(params, *np.float32(size) * seen)
   kls = jax.tree.map(
-    gaussian.kl, posterior, prior, is_leaf=lambda x: hasattr(x, 'log_std')
+    densities.kl, posterior, prior, is_leaf=lambda x: hasattr(x, 'log_std')
   )
   for layer, kl in zip(('map', 'vector'), kls, strict=True):
     for step in range(STEPS):
@@ -112,7 +115,7 @@ def test_fresh_weights(model, infer, seen):
     for leaf in (q.mean, p.mean, p.log_std):
       np.testing.assert_array_equal(leaf, 0)
     np.testing.assert_allclose(q.log_std, -0.1269280, rtol=1e-5)
-    np.testing.assert_allclose(gaussian.kl(q, p), 0.0148294, rtol=1e-3)
+    np.testing.assert_allclose(densities.kl(q, p), 0.0148294, rtol=1e-3)
   last = params['renderer']['PatchDeconv_1']  # after the stage at 16x16
   assert not np.any(last['kernel']) and not np.any(last['bias'])
 
@@ -131,6 +134,104 @@ def test_a_vector_means_codes_and_no_noise_is_out_of_bounds():
   assert np.mean(share > 0.99) > 0.95
 
 
+@pytest.fixture(scope='module')
+def choosing(make_config, make_params):
+  """A model with a latent of choices, its parameters and its inference."""
+  model = build(make_config('networks=residual', **CHOICES))
+  noise = model._noise(jax.random.split(KEY, 3))
+
+  @jax.jit
+  def infer(params, r, r_target):
+    return model._apply('infer', params, r, r_target, noise)
+
+  return model, make_params(model), infer
+
+
+@pytest.mark.parametrize('size', [1, 1e6])
+@pytest.mark.parametrize('factor', [1, 1e3])
+def test_posterior_choices_stay_near_the_prior(choosing, seen, size, factor):
+  """Logits differ by 16 at most, so no KL is more; weights of 1e3 get near.
+
+  By 8 each way, less what makes the probabilities sum to 1.
+  """
+  _, params, infer = choosing
+  choices = params['latent']['choices']
+  last = {f'posteriors_{step}' for step in range(STEPS)}
+  choices = {
+    name: jax.tree.map(lambda x: np.float32(factor) * x, its)
+    if name in last
+    else its
+    for name, its in choices.items()
+  }
+  params = params | {'latent': params['latent'] | {'choices': choices}}
+  _, posterior, prior = infer(params, *np.float32(size) * seen)
+  for q, p in zip(posterior, prior, strict=True):
+    shift = np.abs(q.logits - p.logits)
+    assert np.all(shift <= 16 * (1 + 1e-5))
+    assert shift.max() > (7.9 if factor > 1 else 0.1)
+    kl = densities.kl(q, p).sum(-1)
+    assert np.all(kl > -1e-5) and np.all(kl < 16)
+    for density in (q, p):
+      np.testing.assert_allclose(np.exp(density.logits).sum(-1), 1, rtol=1e-5)
+
+
+def test_a_draw_is_one_cell_and_one_code_a_step(choosing, seen):
+  model, params, infer = choosing
+  noise = model._noise(jax.random.split(KEY, 3))
+  sampled = model._apply('sample_prior', params, seen[0], noise)
+  for cell, code in (infer(params, *seen)[0], sampled):
+    assert cell.shape == (3, STEPS, 16) and code.shape == (3, STEPS, CODES)
+    for choice in (cell, code):
+      np.testing.assert_allclose(choice.max(-1), 1, atol=1e-6)
+      np.testing.assert_allclose(np.abs(choice).sum(-1), 1, atol=1e-6)
+
+
+def test_fresh_choices(choosing, seen):
+  """A uniform prior, and a posterior that prefers something."""
+  model, _, infer = choosing
+  _, posterior, prior = infer(model.init(KEY), *seen)
+  for q, p, count in zip(posterior, prior, (16, CODES), strict=True):
+    np.testing.assert_allclose(p.logits, -np.log(count), rtol=1e-6)
+    assert densities.kl(q, p).sum(-1).min() > 1e-3
+
+
+def test_what_is_chosen_is_told(choosing, seen):
+  """Of each step the cell and the code change the state that is drawn."""
+  model, params, _ = choosing
+  networks = model.networks.bind({'params': params})
+  z = networks.sample_prior(seen[0], model._noise(jax.random.split(KEY, 3)))
+  _, first, said = networks.latent.state(seen[0], z, None)
+  assert said.shape == (3, STEPS * CODES)
+  np.testing.assert_allclose(said.max(-1), CODES**0.5, rtol=1e-5)
+  for part in ('cell', 'code'):
+    for step in range(STEPS):
+      its = getattr(z, part)
+      moved = its.at[:, step].set(np.roll(its[:, step], 1, -1))
+      other = z._replace(**{part: moved})
+      _, state, _ = networks.latent.state(seen[0], other, None)
+      assert np.abs(state - first).max((1, 2, 3)).min() > 1e-4, (part, step)
+
+
+def test_choices_are_relaxed_while_the_kl_is_cheap(choosing, make_batch):
+  """In the end the loss is the negative ELBO, of draws that are choices.
+
+  The KL weighs 0.2 at first, and 1 from update 5 of 20 on.
+  """
+  model, params, _ = choosing
+  loss, elbo = jax.jit(model.loss), jax.jit(model.elbo)
+  batch = make_batch(3, 2, 3)
+  for step, is_bound in ((0, False), (3, False), (5, True)):
+    value, metrics = loss(params, KEY, batch, step)
+    key = jax.random.fold_in(KEY, step)
+    bound = elbo(params, key, batch, metrics['pixel_variance'])
+    likelihood = jnp.mean(bound.log_likelihood)
+    near = np.isclose(metrics['log_likelihood'], likelihood, rtol=1e-6)
+    assert near == is_bound, step
+  # Held since it was made; a change of it changes every result.
+  np.testing.assert_allclose(value, 3714.5225, rtol=1e-5)
+  np.testing.assert_allclose(metrics['kl'], 3.25622, rtol=1e-4)
+
+
 def test_gradients_reach_the_posterior_at_any_size(model, params, seen):
   """Features grow in training; what reads them sees them normalised."""
   noise = model._noise(jax.random.split(KEY, 3))
@@ -139,7 +240,7 @@ def test_gradients_reach_the_posterior_at_any_size(model, params, seen):
   @jax.grad
   def gradient(params, r, r_target):
     _, q, p = model._apply('infer', params, r, r_target, noise)
-    return jnp.sum(gaussian.kl_of_steps(q, p, 1))
+    return jnp.sum(densities.kl_of_steps(q, p, 1))
 
   one, thousand = (
     gradient(params, *np.float32(size) * seen)['latent'] for size in (1, 1e3)
@@ -212,6 +313,8 @@ def test_encodings_are_in_the_scene_s_own_frame(
 ):
   """Turned back by where a frame was seen from, r is what the frame gave."""
   config = make_config('networks=residual')
+  if view_size == 7:
+    config_lib.choices(config)
   config.data.view_size = view_size
   networks = build(config).networks
   params = make_params(build(config))
@@ -266,14 +369,16 @@ def test_r_is_a_sum_over_the_root_of_the_number(model, params, make_batch):
 @pytest.mark.parametrize(
   ('arg', 'frame_size', 'view_size', 'fields'),
   [
-    ('', 16, 7, {}),
+    ('', 16, 7, CHOICES),
     ('', 24, 1, {'map_latent': 0}),
+    ('', 24, 1, CHOICES),
     ('', 24, 3, {'rotated': False}),
-    ('model=gqn', 32, 7, {}),
+    ('model=gqn', 32, 7, CHOICES),
+    ('model=gqn', 16, 1, CHOICES),
   ],
 )
 def test_sizes(make_config, make_params, arg, frame_size, view_size, fields):
-  """Multiples of 8, times and cameras, a latent that is a vector alone."""
+  """Multiples of 8, times and cameras, vectors alone, and choices."""
   config = make_config(f'networks=residual,{arg}', **fields)
   config.data.frame_size, config.data.view_size = frame_size, view_size
   model = build(config)
@@ -297,9 +402,8 @@ def test_sizes(make_config, make_params, arg, frame_size, view_size, fields):
   # A scene without context, too, has samples that differ, and views.
   assert np.abs(frames[0] - frames[1]).max((1, 2, 3, 4)).min() > 1e-2
   assert np.abs(frames[:, :, 0] - frames[:, :, 1]).max((2, 3, 4)).min() > 1e-2
-  channels = config.model.map_latent
-  if view_size != 7:
-    channels += config.model.vector_latent
+  channels = config.model.map_latent + config.model.vector_latent
+  channels = channels or 2  # a choice among cells, and one among codes
   assert metrics['kl_per_channel'].shape == (channels,)
   assert metrics['kl_per_step'].shape == (STEPS,)
   assert np.all(metrics['kl_per_channel'] > 0)
@@ -313,7 +417,9 @@ def test_rooms_without_a_latent(make_config, make_params, arg):
 
   Its weights begin a run with a latent.
   """
-  config = make_config(f'networks=residual,{arg}', latent_steps=0, glance=4)
+  config = make_config(
+    f'networks=residual,{arg}', latent_steps=0, glance=4, **CHOICES
+  )
   config.data.view_size = 7
   model = build(config)
   params, batch = make_params(model), scenes(16, 7)
@@ -337,7 +443,7 @@ def test_the_imagined_camera_looks_where_nobody_looked(
   make_config, make_params
 ):
   """Opposite to the mean of the looks, wherever the room is turned."""
-  config = make_config('networks=residual', glance=4)
+  config = make_config('networks=residual', glance=4, **CHOICES)
   config.data.view_size = 7
   model = build(config)
   params = make_params(model)
@@ -352,7 +458,7 @@ def test_the_imagined_camera_looks_where_nobody_looked(
     views = views_of(yaw[None] + turned, 7).astype(np.float32)
     mask = np.ones((1, 2), bool)
     r = model.encode(params, Scene(frames, views), mask)
-    _, angle = model.networks.bind({'params': params}).latent._start(r, None)
+    *_, angle = model.networks.bind({'params': params}).latent._start(r, None)
     return float(angle[0])
 
   np.testing.assert_allclose(imagined(0.0), 0.7 - np.pi, atol=1e-5)
@@ -368,8 +474,16 @@ def test_the_imagined_camera_looks_where_nobody_looked(
     ({'data.view_size': 3}, 'model.rotated is on and data.view_size is 3'),
     ({'model.latent_steps': 0}, 'model.latent_steps is 0; only of rooms'),
     (
-      {'data.view_size': 7, 'model.map_latent': 0},
-      'model.map_latent is 0; the latent of rooms is a map',
+      {'data.view_size': 7},
+      'model.map_latent is 2 and model.vector_latent 3; .* make both 0',
+    ),
+    (
+      {'model.vector_latent': 0},
+      'model.map_latent is 2 and model.vector_latent 0; .* make both 0',
+    ),
+    (
+      {**_CHOICES, 'model.codes': 0},
+      'model.codes is 0; a latent of choices .* 2 or more',
     ),
     ({'num_rendered': 9}, 'num_rendered is 9; .* to 8, which is data.num_'),
     ({'model.latent_sees_query': True}, 'latent_sees_query is on'),

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from cgqn_jax.models import gaussian, sequential, sssm
+from cgqn_jax.models import densities, sequential, sssm
 from cgqn_jax.models.build import build
 from cgqn_jax.models.sequential import Sequential
 from cgqn_jax.models.sssm import SSSMNetworks
@@ -154,7 +154,7 @@ def test_each_step_teaches_what_its_frame_is_encoded_as(model, params, batch):
       {'params': params}, video, CONTEXT, noise, sequential.EVALUATION,
       method='bound',
     )  # fmt: skip
-    return jnp.sum(gaussian.kl(q, p), axis=(0, *gaussian.EVENT_AXES))
+    return jnp.sum(densities.kl(q, p), axis=(0, *densities.EVENT_AXES))
 
   slopes = np.abs(jacobian(video))[:, :, CONTEXT:].max((1, 3, 4, 5))
   assert slopes.shape == (FRAMES - CONTEXT,) * 2

@@ -1,8 +1,8 @@
-"""Diagonal normals: sampling, density and KL (paper, appendix A).
+"""Densities of latents and frames: sampling, density and KL (appendix A).
 
-A latent is an array [..., K, h, w, Z] of K steps, or a pytree of such, also of
-vectors [..., K, G]; its normals have the same form. The axes of one step are
-one event, whatever stands before them is batch.
+A latent is an array [..., K, h, w, Z] of K steps, or a pytree of such, of any
+axes after K; its densities have the same form. The axes of one step are one
+event, whatever stands before them is batch.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from cgqn_jax.types import Array, Normal
+from cgqn_jax.types import Array, Categorical, Density, Normal
 
 LOG_TWO_PI = 1.8378770664093453
 EVENT_AXES = (-3, -2, -1)
@@ -27,19 +27,46 @@ def from_head(head: Array) -> Normal:
   return Normal(mean, jnp.clip(log_variance, *LOG_VARIANCE_RANGE) / 2)
 
 
-def sample(normal: Normal, noise: Array) -> Array:
-  """Reparameterised draw from standard normal noise of the same shape."""
-  return normal.mean + jnp.exp(normal.log_std) * noise
+def sample(
+  density: Density, noise: Array, relaxed: Array | float = 0.0
+) -> Array:
+  """A draw from standard normal noise of the same shape.
+
+  Of a normal it is reparameterised. Of a categorical it is one-hot: the
+  greatest of the logits and Gumbel noise. Where it is relaxed, by a share of 0
+  to 1, that share of it is their softmax instead, whose gradient it always has
+  (Jang et al., 2017, arXiv:1611.01144).
+  """
+  match density:
+    case Normal(mean, log_std):
+      return mean + jnp.exp(log_std) * noise
+    case Categorical(logits):
+      # -log(-log u) of a uniform u, here the normal's distribution function,
+      # which is 1 in float32 from 13 on.
+      log_uniform = jax.scipy.special.log_ndtr(jnp.minimum(noise, 10))
+      scores = logits - jnp.log(-log_uniform)
+      soft = jax.nn.softmax(scores)
+      hard = jax.nn.one_hot(jnp.argmax(scores, -1), scores.shape[-1])
+      return soft + (1 - relaxed) * jax.lax.stop_gradient(hard - soft)
 
 
-def log_prob(normal: Normal, value: Array) -> Array:
-  """Log density of every coordinate in nats, [..., h, w, Z]: not summed."""
-  scaled = (value - normal.mean) * jnp.exp(-normal.log_std)
-  return -0.5 * (scaled**2 + LOG_TWO_PI) - normal.log_std
+def log_prob(density: Density, value: Array) -> Array:
+  """Log density of every coordinate in nats, of its shape: not summed."""
+  match density:
+    case Normal(mean, log_std):
+      scaled = (value - mean) * jnp.exp(-log_std)
+      return -0.5 * (scaled**2 + LOG_TWO_PI) - log_std
+    case Categorical(logits):
+      return value * logits
 
 
-def kl(q: Normal, p: Normal) -> Array:
-  """KL(q || p) of every coordinate in nats, [..., h, w, Z]: not summed."""
+def kl(q: Density, p: Density) -> Array:
+  """KL(q || p) of every coordinate in nats, of its shape: not summed.
+
+  A choice has a summand for each of the n it may fall on.
+  """
+  if isinstance(q, Categorical):
+    return jnp.exp(q.logits) * (q.logits - p.logits)
   shift = (q.mean - p.mean) * jnp.exp(-p.log_std)
   ratio = jnp.exp(2 * (q.log_std - p.log_std))
   return 0.5 * (ratio + shift**2 - 1) + p.log_std - q.log_std
@@ -48,7 +75,7 @@ def kl(q: Normal, p: Normal) -> Array:
 def log_ratio_of_steps(q: Any, p: Any, z: Any, axis: int) -> Array:
   """log q(z) - log p(z) of a latent's steps: [..., K], K at `axis`."""
 
-  def of_part(q: Normal, p: Normal, z: Array) -> Array:
+  def of_part(q: Density, p: Density, z: Array) -> Array:
     return log_prob(q, z) - log_prob(p, z)
 
   return _over_events(of_part, axis, q, p, z)
@@ -60,10 +87,15 @@ def kl_of_steps(q: Any, p: Any, axis: int) -> Array:
 
 
 def kl_of_channels(q: Any, p: Any, axis: int) -> Array:
-  """The same by channel, [..., Z], those of a pytree one after the other."""
+  """The same by channel, [..., Z], those of a pytree one after the other.
 
-  def of_part(q: Normal, p: Normal) -> Array:
+  A choice is one channel.
+  """
+
+  def of_part(q: Density, p: Density) -> Array:
     each = kl(q, p)
+    if isinstance(q, Categorical):
+      each = jnp.sum(each, axis=-1, keepdims=True)
     return jnp.sum(each, axis=tuple(range(axis, each.ndim - 1)))
 
   return jnp.concatenate(_parts(of_part, q, p), axis=-1)
@@ -81,7 +113,7 @@ def _parts(function: Any, *latents: Any) -> list[Array]:
   """function of each part of latents of one form."""
 
   def is_part(x: Any) -> bool:
-    return isinstance(x, Normal)
+    return isinstance(x, Density)
 
   results = jax.tree.map(function, *latents, is_leaf=is_part)
   return jax.tree.leaves(results)
