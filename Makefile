@@ -82,7 +82,7 @@ sample: $(VENV)/installed
 	done
 
 explore: $(VENV)/installed
-	@for name in color_reaction traveling_salesman; do \
+	@for name in color_reaction traveling_salesman dice; do \
 	  $(BIN)/python experiments/explore.py --workdir=$$name --source=simulator \
 	    --out=runs/explore/$$name.html || exit 1; \
 	done
