@@ -448,7 +448,7 @@ class Latent(nn.Module):
     said = [self._said(_step(z, k).vector, k) for k in each]
     said = jnp.concatenate(said, axis=-1)
     if self.codes:
-      c = said if c is None else jnp.concatenate([said, c], axis=-1)
+      c = _with(said, c)
     return r, self.last(h, c), said
 
   def infer(
@@ -676,7 +676,7 @@ class LatentSteps(nn.Module):
     drawn = []
     for k in range(self.steps):
       h = self.blocks[k](h, c)
-      z = Choices(*map(densities.sample, self._prior(h, k), _chosen(noise, k)))
+      z = _of_parts(densities.sample, self._prior(h, k), _chosen(noise, k))
       drawn.append(z)
       h = self._tell(h, z, k)
     return _stacked(drawn)
@@ -700,9 +700,9 @@ class LatentSteps(nn.Module):
       seen = jnp.broadcast_arrays(normalize(h), e)
       y = self.joins[k](jnp.concatenate(seen, axis=-1))
       scores = self.posteriors[k](self.posterior_blocks[k](y, c))
-      posterior = Choices(*map(_rescored, prior, scores))
+      posterior = _of_parts(_rescored, prior, scores)
       draw = functools.partial(densities.sample, relaxed=relaxed)
-      z = Choices(*map(draw, posterior, _chosen(noise, k)))
+      z = _of_parts(draw, posterior, _chosen(noise, k))
       steps.append((z, posterior, prior))
       h = self._tell(h, z, k)
     return tuple(_stacked(parts) for parts in zip(*steps, strict=True))
@@ -719,7 +719,7 @@ class LatentSteps(nn.Module):
     return codes.reshape(codes.shape[:-2] + (-1,))
 
   def _prior(self, h: Array, k: int) -> Choices:
-    return Choices(*map(_categorical, self.priors[k](h)))
+    return _of_parts(_categorical, self.priors[k](h))
 
   def _tell(self, h: Array, z: Choices, k: int) -> Array:
     cells = normalize(h).reshape(h.shape[:-3] + (-1, h.shape[-1]))
@@ -776,7 +776,7 @@ class Certain(nn.Module):
   ) -> tuple[Choices, Choices, Choices]:
     """z, q and p: nothing."""
     del r, r_target, views, relaxed
-    nothing = Choices(*map(Categorical, noise))
+    nothing = _of_parts(Categorical, noise)
     return noise, nothing, nothing
 
   def state(
@@ -892,10 +892,9 @@ def _relative(prior: Normal, shift: Array, shrink: Array) -> Normal:
   return Normal(mean, prior.log_std - nn.softplus(shrink - 2))
 
 
-def _of_parts(function: Callable, *parts: LatentParts) -> LatentParts:
-  """function of the maps, and of the vectors."""
-  maps, vectors = zip(*parts, strict=True)
-  return LatentParts(function(*maps), function(*vectors))
+def _of_parts(function: Callable, *parts: Any) -> Any:
+  """function of the local parts, and of the global ones."""
+  return type(parts[0])(*map(function, *parts))
 
 
 def _step(parts: LatentParts, k: int) -> LatentParts:
