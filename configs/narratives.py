@@ -136,7 +136,7 @@ def residual(config: ConfigDict, preset: str, narrative: str) -> None:
       (0.0, 0.225, 0.375, 0.55, 0.75), (0.3, 0.3, 0.1, 0.1, 0.05), 'linear'
     )
   else:
-    # Codes and the finer stage did worse here (docs/learning.md).
+    # Codes and the finer stage did worse here (results/ladder/README.md).
     config.model.codes = config.model.fine = 0
     num_steps, cheap, dear = 61_000, 0.028, 0.07
     # Three falls of the rate: legs of the way are drawn in the later ones.

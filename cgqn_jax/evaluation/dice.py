@@ -131,7 +131,7 @@ def _bounds(
 
 
 def untrained(subject: Subject, key: Array) -> dict[str, float | None]:
-  """KL_1, KL_3 and their ratio of the weights that training started from.
+  """KL_1, KL_3 and their ratio of fresh weights of the run's seed.
 
   One latent for all views has one KL term, one for each has three: what of the
   ratio is there before anything is learned.

@@ -29,7 +29,8 @@ from cgqn_jax.types import Array, Batch, Params, Scene, hide
 class Latent(NamedTuple):
   """All that rendering needs: keep it, and query it whenever you like.
 
-  z: [S, B, K, h, w, Z]; of residual networks `Choices`, [S, B, K, ...].
+  z: [S, B, K, h, w, Z]; of residual networks
+    `LatentParts` or `Choices`, each part [S, B, K, ...].
   r: [B, H/4, W/4, R] the context's representation, of which the paper's
     renderer makes use only with `renderer_sees_context`.
   """
