@@ -27,6 +27,7 @@ query. What differs from appendix B is how each of them is computed:
 
 from collections.abc import Callable
 import functools
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -580,6 +581,7 @@ class Imagined(nn.Module):
     self.choices = LatentSteps(
       self.width, self.steps, self.codes, self.bfloat16, self.cpu
     )
+    self.pictures = Pictures(self.width)
     self.last = [Block(self.bfloat16, self.cpu) for _ in range(2)]
     self.back = Columns(self.representation)
     self.glances = nn.Dense(self.glance, kernel_init=_SMALL)
@@ -615,8 +617,9 @@ class Imagined(nn.Module):
   ) -> tuple[Array, Array, None]:
     """r and what is imagined, [..., h, w, R + glance], and the room's state."""
     h, c, angle = self._start(r, views)
-    h = self.choices.told(h, c, z)
-    c = _with(self.choices.said(z), c)
+    h, said = self.choices.told(h, c, z), self.choices.said(z)
+    h = h + self.pictures(said, h.shape[-3:-1])
+    c = _with(said, c)
     for block in self.last:
       h = block(h, c)
     h = normalize(h)
@@ -747,6 +750,19 @@ class Scores(nn.Module):
     cells = nn.Dense(1, kernel_init=self.kernel_init, name='cells')(h)
     codes = nn.Dense(self.codes, kernel_init=self.kernel_init, name='codes')
     return Choices(cells.reshape(cells.shape[:-3] + (-1,)), codes(pool(h)))
+
+
+class Pictures(nn.Module):
+  """What codes look like: a map for each, since cells alike draw nothing."""
+
+  features: int
+
+  @nn.compact
+  def __call__(self, said: Array, grid: tuple[int, int]) -> Array:
+    """Codes [..., F] -> [..., h, w, C], zero at first."""
+    size = *grid, self.features
+    maps = nn.Dense(math.prod(size), kernel_init=_ZEROS)(said)
+    return maps.reshape(said.shape[:-1] + size)
 
 
 class Certain(nn.Module):

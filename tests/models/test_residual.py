@@ -439,6 +439,22 @@ def test_rooms_without_a_latent(make_config, make_params, arg):
   assert shapes[0].items() < shapes[1].items()
 
 
+def test_each_code_learns_a_picture(make_config, make_params):
+  """A map that is black at first; the first gradient draws it cell by cell."""
+  config = make_config('networks=residual', glance=4, **CHOICES)
+  config.data.view_size = 7
+  model = build(config)
+  pictures = model.init(KEY)['latent']['pictures']['Dense_0']['kernel']
+  assert pictures.shape == (STEPS * CODES, 4 * 4 * WIDTH)
+  assert np.all(pictures == 0)
+  # At step 0 choices are relaxed: all codes have a share.
+  gradients = jax.grad(lambda p: model.loss(p, KEY, scenes(16, 7), 0)[0])
+  drawn = gradients(make_params(model))['latent']['pictures']['Dense_0']
+  maps = np.abs(drawn['kernel']).reshape(STEPS * CODES, 4 * 4, WIDTH)
+  assert maps.max(2).min() > 0
+  assert maps.max(2).std(1).min() > 0  # cells are not alike
+
+
 def test_the_imagined_camera_looks_where_nobody_looked(
   make_config, make_params
 ):
