@@ -561,8 +561,9 @@ class Imagined(nn.Module):
   """P_phi(z | r) and Q_psi(z | r, r') of a room: z is of one frame more.
 
   The camera of that frame looks where those of the context did not; a GQN's
-  is the query. In the end the state becomes features like the encoder's, which
-  are added to r: what is imagined is drawn by what draws what was seen.
+  is the query. In the end the codes' pictures are added to the state, and it
+  becomes features like the encoder's, which are added to r: what is imagined is
+  drawn by what draws what was seen.
   """
 
   width: int
