@@ -448,7 +448,9 @@ def test_each_code_learns_a_picture(make_config, make_params):
   assert pictures.shape == (STEPS * CODES, 4 * 4 * WIDTH)
   assert np.all(pictures == 0)
   # At step 0 choices are relaxed: all codes have a share.
-  gradients = jax.grad(lambda p: model.loss(p, KEY, scenes(16, 7), 0)[0])
+  gradients = jax.jit(
+    jax.grad(lambda p: model.loss(p, KEY, scenes(16, 7), 0)[0])
+  )
   drawn = gradients(make_params(model))['latent']['pictures']['Dense_0']
   maps = np.abs(drawn['kernel']).reshape(STEPS * CODES, 4 * 4, WIDTH)
   assert maps.max(2).min() > 0
