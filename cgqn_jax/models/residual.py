@@ -500,7 +500,35 @@ class Latent(nn.Module):
     return h + self.places(h)
 
 
-class Chosen(nn.Module):
+class _OfChoices(nn.Module):
+  """Prior and posterior of choices, from what `_start` and `_evidence` say.
+
+  `_start` gives the state, the features of a query, and what else `_evidence`
+  takes.
+  """
+
+  def sample_prior(
+    self, r: Array, noise: Choices, views: Array | None
+  ) -> Choices:
+    """Draws z; all as in `ResidualNetworks.infer`."""
+    h, c, *_ = self._start(r, views)
+    return self.choices.sample_prior(h, c, noise)
+
+  def infer(
+    self,
+    r: Array,
+    r_target: Array,
+    noise: Choices,
+    views: Array | None,
+    relaxed: Array | float,
+  ) -> tuple[Choices, Choices, Choices]:
+    """Draws z from the posterior; returns it and q and p of every step."""
+    h, c, *looks = self._start(r, views)
+    e = self._evidence(r, r_target, c, *looks)
+    return self.choices.infer(h, c, e, noise, relaxed)
+
+
+class Chosen(_OfChoices):
   """P_phi(z | r) and Q_psi(z | r, r') of a video: z is of choices."""
 
   width: int
@@ -520,29 +548,6 @@ class Chosen(nn.Module):
     self.evidence_block = Block(self.bfloat16, self.cpu)
     self.last = Block(self.bfloat16, self.cpu)
 
-  def sample_prior(
-    self, r: Array, noise: Choices, views: Array | None
-  ) -> Choices:
-    """Draws z; all as in `ResidualNetworks.infer`."""
-    return self.choices.sample_prior(*self._start(r, views), noise)
-
-  def infer(
-    self,
-    r: Array,
-    r_target: Array,
-    noise: Choices,
-    views: Array | None,
-    relaxed: Array | float,
-  ) -> tuple[Choices, Choices, Choices]:
-    """Draws z from the posterior; returns it and q and p of every step."""
-    h, c = self._start(r, views)
-    # Normalised: the size of a sum of features grows in training, and what
-    # saturates the bounds of the posterior leaves it without a gradient.
-    r_normal = jnp.broadcast_to(normalize(r), r_target.shape)
-    e = jnp.concatenate([r_normal, normalize(r_target)], axis=-1)
-    e = self.evidence_block(self.evidence(e), c)
-    return self.choices.infer(h, c, e, noise, relaxed)
-
   def state(
     self, r: Array, z: Choices, views: Array | None
   ) -> tuple[Array, Array, Array]:
@@ -556,8 +561,15 @@ class Chosen(nn.Module):
     h = self.start(r)
     return h + self.places(h), None if views is None else self.features(views)
 
+  def _evidence(self, r: Array, r_target: Array, c: Array | None) -> Array:
+    # Normalised: the size of a sum of features grows in training, and what
+    # saturates the bounds of the posterior leaves it without a gradient.
+    r_normal = jnp.broadcast_to(normalize(r), r_target.shape)
+    e = jnp.concatenate([r_normal, normalize(r_target)], axis=-1)
+    return self.evidence_block(self.evidence(e), c)
 
-class Imagined(nn.Module):
+
+class Imagined(_OfChoices):
   """P_phi(z | r) and Q_psi(z | r, r') of a room: z is of one frame more.
 
   The camera of that frame looks where those of the context did not; a GQN's
@@ -589,29 +601,6 @@ class Imagined(nn.Module):
     self.evidence = Columns(self.width)
     self.evidence_blocks = [Block(self.bfloat16, self.cpu) for _ in range(2)]
     self.room = Room(self.width, self.bfloat16, self.cpu)
-
-  def sample_prior(
-    self, r: Array, noise: Choices, views: Array | None
-  ) -> Choices:
-    """Draws z; all as in `ResidualNetworks.infer`."""
-    h, c, _ = self._start(r, views)
-    return self.choices.sample_prior(h, c, noise)
-
-  def infer(
-    self,
-    r: Array,
-    r_target: Array,
-    noise: Choices,
-    views: Array | None,
-    relaxed: Array | float,
-  ) -> tuple[Choices, Choices, Choices]:
-    """Draws z from the posterior; returns it and q and p of every step."""
-    h, c, angle = self._start(r, views)
-    e = normalize(r_target[..., : self.representation])
-    e = self.evidence(turn(e, angle, 1))
-    for block in self.evidence_blocks:
-      e = block(e, c)
-    return self.choices.infer(h, c, e, noise, relaxed)
 
   def state(
     self, r: Array, z: Choices, views: Array | None
@@ -646,6 +635,16 @@ class Imagined(nn.Module):
       c, angle = self.features(views), _angle(views)
     h = self.seen(turn(cells, angle, 1))
     return h + self.places(h), c, angle
+
+  def _evidence(
+    self, r: Array, r_target: Array, c: Array | None, angle: Array
+  ) -> Array:
+    del r
+    e = normalize(r_target[..., : self.representation])
+    e = self.evidence(turn(e, angle, 1))
+    for block in self.evidence_blocks:
+      e = block(e, c)
+    return e
 
 
 class LatentSteps(nn.Module):
