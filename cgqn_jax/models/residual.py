@@ -573,9 +573,8 @@ class Imagined(_OfChoices):
   """P_phi(z | r) and Q_psi(z | r, r') of a room: z is of one frame more.
 
   The camera of that frame looks where those of the context did not; a GQN's
-  is the query. In the end the codes' pictures are added to the state, and it
-  becomes features like the encoder's, which are added to r: what is imagined is
-  drawn by what draws what was seen.
+  is the query. In the end the state becomes features like the encoder's, which
+  are added to r: what is imagined is drawn by what draws what was seen.
   """
 
   width: int
@@ -594,7 +593,6 @@ class Imagined(_OfChoices):
     self.choices = LatentSteps(
       self.width, self.steps, self.codes, self.bfloat16, self.cpu
     )
-    self.pictures = Pictures(self.width)
     self.last = [Block(self.bfloat16, self.cpu) for _ in range(2)]
     self.back = Columns(self.representation)
     self.glances = nn.Dense(self.glance, kernel_init=_SMALL)
@@ -607,9 +605,8 @@ class Imagined(_OfChoices):
   ) -> tuple[Array, Array, None]:
     """r and what is imagined, [..., h, w, R + glance], and the room's state."""
     h, c, angle = self._start(r, views)
-    h, said = self.choices.told(h, c, z), self.choices.said(z)
-    h = h + self.pictures(said, h.shape[-3:-1])
-    c = _with(said, c)
+    h = self.choices.told(h, c, z)
+    c = _with(self.choices.said(z), c)
     for block in self.last:
       h = block(h, c)
     h = normalize(h)
@@ -648,10 +645,12 @@ class Imagined(_OfChoices):
 
 
 class LatentSteps(nn.Module):
-  """K steps of a latent: in each a cell and a code are chosen, and told.
+  """K steps of a latent: in each a code and then a cell are chosen, and told.
 
-  A block moves the state h on, the prior of the step is read off it, and all
-  cells are told which of them was chosen, what it holds, and the code.
+  A block moves the state h on and the prior of the code is read off it. The
+  code's picture is added, so that the prior of the cell knows the code: drawn
+  apart, they would not always fit. Then all cells are told which of them was
+  chosen, and what it holds.
   """
 
   width: int
@@ -663,25 +662,28 @@ class LatentSteps(nn.Module):
   def setup(self) -> None:
     each = range(self.steps)
     self.blocks = [Block(self.bfloat16, self.cpu) for _ in each]
-    self.priors = [Scores(self.codes, _ZEROS) for _ in each]
+    self.prior_codes = [CodeScores(self.codes, _ZEROS) for _ in each]
+    self.prior_cells = [CellScores(_ZEROS) for _ in each]
+    self.pictures = [Picture(self.width) for _ in each]
     self.marks = [nn.Dense(self.width) for _ in each]
     self.chosen = [nn.Dense(self.width) for _ in each]
-    # Quiet at first: codes that mean nothing yet are noise, which ends where
-    # one of them is always chosen.
-    self.code_inputs = [nn.Dense(self.width, kernel_init=_SMALL) for _ in each]
     self.competitions = [Competition(self.width) for _ in each]
     self.joins = [nn.Dense(self.width) for _ in each]
     self.posterior_blocks = [Block(self.bfloat16, self.cpu) for _ in each]
-    self.posteriors = [Scores(self.codes, KERNEL_INIT) for _ in each]
+    self.posterior_codes = [CodeScores(self.codes, KERNEL_INIT) for _ in each]
+    self.posterior_cells = [CellScores(KERNEL_INIT) for _ in each]
 
   def sample_prior(self, h: Array, c: Array | None, noise: Choices) -> Choices:
     """Draws z given the state h [..., h, w, W] and features c of a query."""
     drawn = []
     for k in range(self.steps):
       h = self.blocks[k](h, c)
-      z = _of_parts(densities.sample, self._prior(h, k), _chosen(noise, k))
-      drawn.append(z)
-      h = self._tell(h, z, k)
+      step = _chosen(noise, k)
+      code = densities.sample(_categorical(self.prior_codes[k](h)), step.code)
+      h = self._show(h, code, k)
+      cell = densities.sample(_categorical(self.prior_cells[k](h)), step.cell)
+      h = self._mark(h, cell, k)
+      drawn.append(Choices(cell, code))
     return _stacked(drawn)
 
   def infer(
@@ -695,25 +697,33 @@ class LatentSteps(nn.Module):
     """Draws z given evidence e [..., h, w, W]; also q and p of every step."""
     steps = []
     e = normalize(e)
+    draw = functools.partial(densities.sample, relaxed=relaxed)
     # Of every sample, or target: so that all steps have as many densities.
     h = jnp.broadcast_to(h, noise.code.shape[:-2] + h.shape[-3:])
     for k in range(self.steps):
       h = self.blocks[k](h, c)
-      prior = self._prior(h, k)
       seen = jnp.broadcast_arrays(normalize(h), e)
       y = self.joins[k](jnp.concatenate(seen, axis=-1))
-      scores = self.posteriors[k](self.posterior_blocks[k](y, c))
-      posterior = _of_parts(_rescored, prior, scores)
-      draw = functools.partial(densities.sample, relaxed=relaxed)
-      z = _of_parts(draw, posterior, _chosen(noise, k))
-      steps.append((z, posterior, prior))
-      h = self._tell(h, z, k)
+      y = self.posterior_blocks[k](y, c)
+      step = _chosen(noise, k)
+      p_code = _categorical(self.prior_codes[k](h))
+      q_code = _rescored(p_code, self.posterior_codes[k](y))
+      code = draw(q_code, step.code)
+      h = self._show(h, code, k)
+      p_cell = _categorical(self.prior_cells[k](h))
+      q_cell = _rescored(p_cell, self.posterior_cells[k](y))
+      cell = draw(q_cell, step.cell)
+      h = self._mark(h, cell, k)
+      z, q, p = (cell, code), (q_cell, q_code), (p_cell, p_code)
+      steps.append([Choices(*parts) for parts in (z, q, p)])
     return tuple(_stacked(parts) for parts in zip(*steps, strict=True))
 
   def told(self, h: Array, c: Array | None, z: Choices) -> Array:
     """The state when all of z has been told."""
     for k in range(self.steps):
-      h = self._tell(self.blocks[k](h, c), _chosen(z, k), k)
+      step = _chosen(z, k)
+      h = self._show(self.blocks[k](h, c), step.code, k)
+      h = self._mark(h, step.cell, k)
     return h
 
   def said(self, z: Choices) -> Array:
@@ -721,16 +731,15 @@ class LatentSteps(nn.Module):
     codes = self._sized(z.code)
     return codes.reshape(codes.shape[:-2] + (-1,))
 
-  def _prior(self, h: Array, k: int) -> Choices:
-    return _of_parts(_categorical, self.priors[k](h))
+  def _show(self, h: Array, code: Array, k: int) -> Array:
+    return h + self.pictures[k](self._sized(code), h.shape[-3:-1])
 
-  def _tell(self, h: Array, z: Choices, k: int) -> Array:
+  def _mark(self, h: Array, cell: Array, k: int) -> Array:
     cells = normalize(h).reshape(h.shape[:-3] + (-1, h.shape[-1]))
-    held = jnp.einsum('...p,...pc->...c', z.cell, cells)
-    same = self.chosen[k](held) + self.code_inputs[k](self._sized(z.code))
-    marks = self.marks[k](z.cell[..., None])
+    held = self.chosen[k](jnp.einsum('...p,...pc->...c', cell, cells))
+    marks = self.marks[k](cell[..., None])
     h = h + marks.reshape(marks.shape[:-2] + h.shape[-3:])
-    h = h + same[..., None, None, :]
+    h = h + held[..., None, None, :]
     return h + self.competitions[k](h)
 
   def _sized(self, code: Array) -> Array:
@@ -738,31 +747,44 @@ class LatentSteps(nn.Module):
     return code * self.codes**0.5
 
 
-class Scores(nn.Module):
-  """A score of each cell of h [..., h, w, C], and of each code."""
+class CodeScores(nn.Module):
+  """A score of each code, from means and maxima of h [..., h, w, C]."""
 
   codes: int
   kernel_init: nn.initializers.Initializer
 
   @nn.compact
-  def __call__(self, h: Array) -> Choices:
-    h = normalize(h)
-    cells = nn.Dense(1, kernel_init=self.kernel_init, name='cells')(h)
-    codes = nn.Dense(self.codes, kernel_init=self.kernel_init, name='codes')
-    return Choices(cells.reshape(cells.shape[:-3] + (-1,)), codes(pool(h)))
+  def __call__(self, h: Array) -> Array:
+    dense = nn.Dense(self.codes, kernel_init=self.kernel_init)
+    return dense(pool(normalize(h)))
 
 
-class Pictures(nn.Module):
-  """What codes look like: a map for each, since cells alike draw nothing."""
+class CellScores(nn.Module):
+  """A score of each cell of h [..., h, w, C], [..., h w]."""
+
+  kernel_init: nn.initializers.Initializer
+
+  @nn.compact
+  def __call__(self, h: Array) -> Array:
+    scores = nn.Dense(1, kernel_init=self.kernel_init)(normalize(h))
+    return scores.reshape(scores.shape[:-3] + (-1,))
+
+
+class Picture(nn.Module):
+  """What codes look like: a map for each, since cells alike draw nothing.
+
+  Zero at first: codes that mean nothing yet are noise, which ends where one of
+  them is always chosen.
+  """
 
   features: int
 
   @nn.compact
-  def __call__(self, said: Array, grid: tuple[int, int]) -> Array:
-    """Codes [..., F] -> [..., h, w, C], zero at first."""
+  def __call__(self, code: Array, grid: tuple[int, int]) -> Array:
+    """Codes [..., F] -> [..., h, w, C]."""
     size = *grid, self.features
-    maps = nn.Dense(math.prod(size), kernel_init=_ZEROS)(said)
-    return maps.reshape(said.shape[:-1] + size)
+    maps = nn.Dense(math.prod(size), kernel_init=_ZEROS)(code)
+    return maps.reshape(code.shape[:-1] + size)
 
 
 class Certain(nn.Module):
