@@ -99,11 +99,12 @@ def residual(config: ConfigDict, preset: str, choices: bool) -> None:
   config_lib.residual(config, preset)
   config.model.codes = config.model.fine = 0
   config.num_rendered = min(4, config.data.num_targets)
-  config.kl_weight = config_lib.levels(
-    (0.0, 0.1, 0.25), (0.3, 0.3, 1), 'linear'
-  )
   if choices:
     config_lib.choices(config)
+  else:
+    config.kl_weight = config_lib.levels(
+      (0.0, 0.1, 0.25), (0.3, 0.3, 1), 'linear'
+    )
   config.pixel_variance = config_lib.levels(
     (0.0, 0.6, 0.9), (1.0, 1.0, 0.3), 'linear'
   )
