@@ -662,7 +662,11 @@ class LatentSteps(nn.Module):
   def setup(self) -> None:
     each = range(self.steps)
     self.blocks = [Block(self.bfloat16, self.cpu) for _ in each]
+    # Blocks that only the KL teaches. What moves the state on is taught by the
+    # likelihood too, which is of a thousand times as many nats.
+    self.code_blocks = [Block(self.bfloat16, self.cpu) for _ in each]
     self.prior_codes = [CodeScores(self.codes, _ZEROS) for _ in each]
+    self.cell_blocks = [Block(self.bfloat16, self.cpu) for _ in each]
     self.prior_cells = [CellScores(_ZEROS) for _ in each]
     self.pictures = [Picture(self.width) for _ in each]
     self.marks = [nn.Dense(self.width) for _ in each]
@@ -679,9 +683,9 @@ class LatentSteps(nn.Module):
     for k in range(self.steps):
       h = self.blocks[k](h, c)
       step = _chosen(noise, k)
-      code = densities.sample(_categorical(self.prior_codes[k](h)), step.code)
+      code = densities.sample(self._prior_code(h, c, k), step.code)
       h = self._show(h, code, k)
-      cell = densities.sample(_categorical(self.prior_cells[k](h)), step.cell)
+      cell = densities.sample(self._prior_cell(h, c, k), step.cell)
       h = self._mark(h, cell, k)
       drawn.append(Choices(cell, code))
     return _stacked(drawn)
@@ -706,11 +710,11 @@ class LatentSteps(nn.Module):
       y = self.joins[k](jnp.concatenate(seen, axis=-1))
       y = self.posterior_blocks[k](y, c)
       step = _chosen(noise, k)
-      p_code = _categorical(self.prior_codes[k](h))
+      p_code = self._prior_code(h, c, k)
       q_code = _rescored(p_code, self.posterior_codes[k](y))
       code = draw(q_code, step.code)
       h = self._show(h, code, k)
-      p_cell = _categorical(self.prior_cells[k](h))
+      p_cell = self._prior_cell(h, c, k)
       q_cell = _rescored(p_cell, self.posterior_cells[k](y))
       cell = draw(q_cell, step.cell)
       h = self._mark(h, cell, k)
@@ -730,6 +734,12 @@ class LatentSteps(nn.Module):
     """The codes of all steps, [..., K C]."""
     codes = self._sized(z.code)
     return codes.reshape(codes.shape[:-2] + (-1,))
+
+  def _prior_code(self, h: Array, c: Array | None, k: int) -> Categorical:
+    return _categorical(self.prior_codes[k](self.code_blocks[k](h, c)))
+
+  def _prior_cell(self, h: Array, c: Array | None, k: int) -> Categorical:
+    return _categorical(self.prior_cells[k](self.cell_blocks[k](h, c)))
 
   def _show(self, h: Array, code: Array, k: int) -> Array:
     return h + self.pictures[k](self._sized(code), h.shape[-3:-1])
@@ -953,8 +963,13 @@ def _categorical(scores: Array) -> Categorical:
 
 
 def _rescored(prior: Categorical, scores: Array) -> Categorical:
-  """The posterior: the prior's logits changed by at most 8 nats."""
-  return _categorical(prior.logits + 8 * jnp.tanh(scores / 2))
+  """The posterior: the prior's logits changed by at most 8 nats.
+
+  The likelihood does not teach the prior by way of the posterior: its gradients
+  would drown those of the KL.
+  """
+  logits = jax.lax.stop_gradient(prior.logits)
+  return _categorical(logits + 8 * jnp.tanh(scores / 2))
 
 
 def _chosen(z: Choices, k: int) -> Choices:
