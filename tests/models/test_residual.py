@@ -202,7 +202,7 @@ def test_fresh_choices(choosing, seen):
 
 def test_the_prior_of_a_cell_knows_the_code(choosing, seen):
   """Of its step; and what a step chooses is known to the next."""
-  model, params, infer = choosing
+  model, params, _ = choosing
   noise = model._noise(jax.random.split(KEY, 3))
 
   @jax.jit
