@@ -99,7 +99,7 @@ def residual(config: ConfigDict, preset: str, latent: bool) -> None:
   if preset == 'small':
     config.model.representation = 64
     config.model.encoder_blocks = 2
-    config.model.renderer_blocks = 3
+    config.model.renderer_blocks = 5
     config.model.fine = 0
   # On small frames a digit must be worth telling from the others: at 0.02 a
   # perfect model pays nearly all of the digits' entropy.
