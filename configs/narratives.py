@@ -9,7 +9,7 @@ r"""Narratives of 2D shapes (paper, section 4.1 and appendix B).
       --config=configs/narratives.py:preset=small,latent=choices \
       --config.init_from=W
       from weights that can draw (W, or the name of shipped ones), with a latent
-      of choices, which is more often right: Traveling Salesman's are so.
+      of choices, which is more often right: the shipped ones have it.
   ... :preset=smoke
       a minute of compiling, ten seconds once that is kept; shows that
       everything runs, learns nothing worth a look.
