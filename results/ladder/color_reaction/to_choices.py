@@ -13,7 +13,6 @@ number gives the posterior's scores of the codes; the prior begins uniform. No
 color is looked at.
 """
 
-import pathlib
 import sys
 
 import jax
@@ -30,7 +29,7 @@ from cgqn_jax.models.build import Model, build
 from cgqn_jax.training import checkpoints
 from cgqn_jax.training.update import TrainState
 from cgqn_jax.training.workdir import open_workdir
-from cgqn_jax.types import Array, Batch, Params
+from cgqn_jax.types import Array, Batch, Categorical, Params
 
 _SCENES = 4096  # of the training split
 _HEAPS = 12
@@ -57,14 +56,14 @@ def main(numbers: str, choices: str) -> None:
   config_lib.choices(config)
   fresh = jax.tree.map(np.array, build(config).init(jax.random.key(0)))
   converted = _convert(params, fresh, vectors)
-  converted['latent']['choices']['posterior_codes_0'] = {
-    'Dense_0': _regression(features, labels, config.model.codes)
-  }
+  latent = converted['latent']['choices']
+  prior = latent['prior_codes_0']['Dense_0']['bias']
+  latent['posterior_codes_0']['Dense_0'] = _regression(features, labels, prior)
   state = TrainState(**dict.fromkeys(TrainState._fields, {}))
   state = state._replace(
     step=np.int32(0), params=converted, ema_params=converted
   )
-  workdir = open_workdir(pathlib.Path(choices), config)
+  workdir = open_workdir(choices, config)
   with checkpoints.Checkpoints(workdir / 'checkpoints') as saved:
     saved.save(state, wait=True)
 
@@ -82,6 +81,8 @@ def _told(
   @jax.jit
   def tell(batch: Batch) -> tuple[Array, Array, Array]:
     masks = batch.context_mask, batch.target_mask
+    # Training gives r' of the targets alone. The shipped weights were made with
+    # r' of all frames, so it stays.
     both = jax.tree.map(
       lambda *x: jnp.concatenate(x, axis=1), batch.context, batch.target
     )
@@ -177,16 +178,17 @@ def _said(dense: Dense, vectors: np.ndarray) -> np.ndarray:
   return np.asarray(codes.apply({'params': {'Dense_0': dense}}, vectors))
 
 
-def _regression(features: np.ndarray, labels: np.ndarray, codes: int) -> Dense:
-  """A layer whose scores, bounded as a posterior's are, name the heaps."""
-  prior = jnp.where(jnp.arange(codes) < _HEAPS, 0.0, _UNUSED)
+def _regression(
+  features: np.ndarray, labels: np.ndarray, prior: np.ndarray
+) -> Dense:
+  """A layer whose scores name the heaps, given the prior's of each code."""
   held = len(labels) // 8  # scenes kept apart, to see whether it holds
   middle, size = features[held:].mean(0), features[held:].std(0) + 0.05
   standard = (features - middle) / size
 
   def logits(dense: Dense, x: Array) -> Array:
     scores = x @ dense['kernel'] + dense['bias']
-    return prior + 8 * jnp.tanh(scores / 2)
+    return residual._rescored(Categorical(prior), scores).logits
 
   @jax.grad
   def gradient(dense: Dense) -> Array:
@@ -203,8 +205,8 @@ def _regression(features: np.ndarray, labels: np.ndarray, codes: int) -> Dense:
     updates, state = optimizer.update(gradient(dense), state)
     return optax.apply_updates(dense, updates), state
 
-  zeros = jnp.zeros((features.shape[1], codes)), jnp.zeros(codes)
-  dense = dict(zip(('kernel', 'bias'), zeros, strict=True))
+  shape = features.shape[1], prior.size
+  dense = {'kernel': jnp.zeros(shape), 'bias': jnp.zeros(prior.size)}
   start = dense, optimizer.init(dense)
   dense, _ = jax.lax.fori_loop(0, _UPDATES, update, start)
   for name, part in ('fitted', slice(held, None)), ('held', slice(held)):
