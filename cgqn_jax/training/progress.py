@@ -134,7 +134,7 @@ class Progress:
     self._first: np.ndarray | None = None
     self._last: np.ndarray | None = None
     self._lap: np.ndarray | None = None
-    self._pace: float | None = None  # seconds per update, of the last minutes
+    self._rate: float | None = None  # updates per second, of the last minutes
     self._validated = ''
 
   @contextlib.contextmanager
@@ -182,14 +182,14 @@ class Progress:
     if self._lap is None:  # the update that compiled
       self._first = self._lap = self._last
     else:
-      self._note_pace(before)
-    pace, left = self._pace, self.left()
+      self._note_rate(before)
+    rate, left = self._rate, self.left()
     waited = self._rates().get('data_share', 0.0)
     line = (
       f'{step:,}/{self._bar.total:,}, '
       f'{"?" if left is None else duration(left)} left, '
       f'MSE x 1e-3 {_in_scale(mse)}{self._validated}, kl {kl:.4g}, '
-      f'{speed(1 / pace) if pace else "?"}, waiting for data {waited:.0%}'
+      f'{speed(rate) if rate else "?"}, waiting for data {waited:.0%}'
     )
     if self._live:  # one that is wrapped could not be rewritten
       line = line[: shutil.get_terminal_size().columns - 1]
@@ -198,21 +198,26 @@ class Progress:
     if step == self._bar.total:
       self._bar.close()
 
-  def _note_pace(self, before: np.ndarray) -> None:
-    """The mean of the last two minutes or so; at first, of all there was."""
+  def _note_rate(self, before: np.ndarray) -> None:
+    """The mean of the last two minutes or so; at first, of all there was.
+
+    A mean over time, of updates per second: one of seconds per update would
+    hold on to a pause that nobody timed (Ctrl-Z) for a quarter of an hour.
+    """
     updates, seconds, _ = self._last - before
     if updates <= 0:  # noted already
       return
-    every = self._last[0] - self._first[0]
-    weight = max(updates / every, 1 - math.exp(-seconds / 120))
-    pace = self._pace or 0.0
-    self._pace = pace + weight * (max(seconds, 1e-9) / updates - pace)
+    seconds = max(seconds, 1e-9)
+    every = max(self._last[1] - self._first[1], seconds)
+    weight = max(seconds / every, 1 - math.exp(-seconds / 120))
+    rate = self._rate or 0.0
+    self._rate = rate + weight * (updates / seconds - rate)
 
   def left(self) -> float | None:
     """Seconds to go, with the pauses timed so far; None before two updates."""
-    if self._pace is None:
+    if self._rate is None:
       return None
-    seconds = (self._bar.total - self._last[0]) * self._pace
+    seconds = (self._bar.total - self._last[0]) / self._rate
     return seconds + sum(s * self._due[what] for what, s in self._took.items())
 
   def untimed(self) -> dict[str, int]:
@@ -222,12 +227,12 @@ class Progress:
 
   def measured(self, seconds: float) -> bool:
     """Tells whether so many seconds of updates have been timed."""
-    return self._pace is not None and self._last[1] - self._first[1] >= seconds
+    return self._rate is not None and self._last[1] - self._first[1] >= seconds
 
   @property
   def rate(self) -> float:
     """Updates per second; only once `measured`."""
-    return 1 / self._pace
+    return self._rate
 
   def lap(self) -> dict[str, float]:
     """Returns updates_per_second and data_share since the last call.

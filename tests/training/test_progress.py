@@ -110,6 +110,18 @@ def test_the_time_left_follows_a_machine_that_slows_down(now):
   assert progress.left() == pytest.approx(3.0 * 9001, rel=0.01)
 
 
+def test_the_time_left_recovers_from_a_suspension(now):
+  """Ctrl-Z for half an hour is nearly forgotten after six minutes."""
+  progress = Progress(10_000)
+  for step in range(1, 1000):
+    now[0] += 1800.0 if step == 200 else 0.5
+    progress.update(step, mse=1.0, kl=1.0)
+    if step == 199:
+      assert progress.rate == pytest.approx(2.0)
+    if step == 920:
+      assert progress.rate == pytest.approx(2.0, rel=0.06)
+
+
 def test_compiling_is_said_once_with_its_seconds(now, capsys):
   progress = Progress(3)
   for _ in range(2):
