@@ -14,7 +14,7 @@ PRESETS = ('paper', 'small', 'smoke')
 # Of the presets that learn: the residual networks at 64x64, in bfloat16.
 LEARNING_PRESETS = (*PRESETS, 'accelerator')
 NETWORKS = ('draw', 'residual')  # the paper's, and ours
-DETERMINISTIC = ('cdna',)  # models without a latent
+DETERMINISTIC = ('cdna',)  # models without a latent, whatever their networks
 
 # The `width` at which a model has as many parameters as CGQN of that tier, to
 # 2 %, by frame size: 1,051,207 (S), 3,963,815 (M) and 8,752,391 (L). At 1 they

@@ -122,12 +122,7 @@ class Predictor:
     count = _whole('num_samples', num_samples, 1)
     batch, is_one = self._batch(frames, times, None, query_times, known=False)
     samples = sampling.draw_all(
-      self.model,
-      self.params,
-      _key(seed),
-      batch,
-      count,
-      chunk=min(count, _AT_ONCE),
+      self.model, self.params, _key(seed), batch, count, chunk=_AT_ONCE
     )
     return samples[:, 0] if is_one else samples
 

@@ -7,7 +7,8 @@ config.data.protocol names one of PROTOCOLS:
 * 'sequence', of videos: the first frames, then all others, in order.
 * 'hidden_side', of dice (section 4.2): one of the four sides of the cube is
   hidden. No context view shows a pixel of it, the targets do. What is on it can
-  only be sampled, and must then be the same in all targets.
+  only be sampled, and must then be the same in all targets. A share of training
+  (config.data.any_context_share) hides nothing.
 """
 
 from collections.abc import Callable, Sequence

@@ -189,7 +189,7 @@ def _summary(
   metrics = metrics_lib.average(rows)
   metrics |= {
     'kl': metrics['kl_3'],
-    'kl_ratio': metrics['kl_3'] / metrics['kl_1'],
+    'kl_ratio': _share_of(metrics['kl_3'], metrics['kl_1']),
     'kl_1_share': metrics['kl_1'] / metrics['oracle_kl_1'],
     'kl_3_share': metrics['kl_3'] / metrics['oracle_kl_3'],
     'kl_3_factored_share': metrics['kl_3'] / metrics['oracle_kl_factored'],

@@ -88,10 +88,11 @@ def psnr(mse: np.ndarray) -> np.ndarray:
 def ssim(one: Array, other: Array) -> Array:
   """Structural similarity of frames [..., H, W, 3] in [0, 1]: [...].
 
-  11x11 Gaussian window of standard deviation 1.5, K = 0.01 and 0.03, VALID
-  padding, mean over positions and channels.
+  11x11 Gaussian window of standard deviation 1.5 (7x7 of frames of 8 pixels), K
+  = 0.01 and 0.03, VALID padding, mean over positions and channels.
   """
-  offset = np.arange(11) - 5
+  half = min(5, (min(one.shape[-3:-1]) - 1) // 2)
+  offset = np.arange(-half, half + 1)
   window = np.exp(-0.5 * (offset / 1.5) ** 2)
   window /= window.sum()
 
@@ -99,7 +100,8 @@ def ssim(one: Array, other: Array) -> Array:
   # minutes on a GPU. Variances are differences of blurs, so a GPU's reduced
   # precision of products would not do.
   def band(size: int) -> np.ndarray:
-    rows = [np.pad(window, (i, size - 11 - i)) for i in range(size - 10)]
+    room = size - len(window)
+    rows = [np.pad(window, (i, room - i)) for i in range(room + 1)]
     return np.array(rows, np.float32)
 
   def blur(x: Array) -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 
 from cgqn_jax.evaluation.metrics import (
   COVERAGE_DRAWS,
+  best_of,
   total_variation,
   uniform_coverage,
   uniform_total_variation,
@@ -113,18 +114,19 @@ def judge(distances: np.ndarray, futures: np.ndarray) -> dict[str, Any]:
   return scores
 
 
-def anchors(futures: np.ndarray, best_of: Sequence[int]) -> dict[str, float]:
+def anchors(futures: np.ndarray, num_samples: int) -> dict[str, float]:
   """What other predictors would score on one scene.
 
   Args:
     futures: [F, T, H, W, 3] uint8, the true one first.
-    best_of: the numbers of draws of the oracle.
+    num_samples: of the model's, and so of the oracle's.
 
   Returns:
     pixel_mean: MSE of the mean of all futures, the best that any
       deterministic model can do.
     oracle_best_of_<n>: expected least MSE of n draws from the futures.
-    oracle_total_variation, oracle_modes: of 30 draws, in expectation.
+    oracle_total_variation, oracle_modes: in expectation, of as many draws as
+      `judge` counts, 30 at most.
     oracle_kl: ln of the number of futures, the nats that tell which one it is;
       what a perfect model pays for all hidden frames without pixel noise.
   """
@@ -136,13 +138,14 @@ def anchors(futures: np.ndarray, best_of: Sequence[int]) -> dict[str, float]:
     'pixel_mean': float(np.mean((unit.mean(0) - unit[0]) ** 2)),
     'oracle_kl': float(np.log(len(_looks(futures)))),
   }
-  for n in best_of:
+  for n in best_of(num_samples):
     no_better = ((count - rank) / count) ** n
     worse = ((count - rank - 1) / count) ** n
     scores[f'oracle_best_of_{n}'] = float(errors @ (no_better - worse))
+  draws = min(COVERAGE_DRAWS, num_samples)
   return scores | {
-    'oracle_total_variation': uniform_total_variation(COVERAGE_DRAWS, count),
-    'oracle_modes': uniform_coverage(COVERAGE_DRAWS, count),
+    'oracle_total_variation': uniform_total_variation(draws, count),
+    'oracle_modes': uniform_coverage(draws, count),
   }
 
 

@@ -54,6 +54,7 @@ def draw_samples(
   if hypotheses is None:
     shape = batch.target.frames.shape
     hypotheses = np.zeros((shape[0], 0, *shape[1:]), np.uint8)
+  chunk = min(chunk, num_samples)
   mask = jnp.asarray(batch.target_mask)
   errors, distances, total, squares = [], [], 0.0, 0.0
   best, least = None, None
@@ -156,6 +157,7 @@ def draw_all(
 
   chunk: samples drawn at once, which bounds the memory.
   """
+  chunk = min(chunk, num_samples)
   chunks = [
     np.asarray(draw_chunk(model, params, key, batch, first, chunk))
     for first in range(0, num_samples, chunk)

@@ -98,24 +98,27 @@ class Validation:
     """Truth, one posterior sample and two prior samples of the same scenes.
 
     The gap between posterior and prior is the first thing to look at. Left,
-    in orange, what was context; in the posterior's row, which targets it sees.
+    in orange, what was context; in the posterior's row, the targets that it
+    sees, and nothing of the others.
     """
     key = jax.random.key(seed)
     batch = next(
       batches.test_batches(self._config, self._source, _PICTURED, _PICTURED)
     )
     hidden = batch.target.views.shape[1]
-    # The posterior sees as many targets as in training, and draws them all.
+    # The posterior sees and draws as many targets as in training: r' of more
+    # would be unlike any that it knows.
     seen = np.linspace(0, hidden - 1, self._config.data.num_targets).astype(int)
     mask = np.zeros_like(batch.target_mask)
     mask[:, seen] = True
     few = batch._replace(target_mask=mask & batch.target_mask)
+    drawn = images.to_uint8(self._reconstruct(params, key, few))
+    samples = draw_all(self._model, params, key, batch, 2)
     rows = [
-      images.to_uint8(batch.target.frames),
-      images.to_uint8(self._reconstruct(params, key, few)),
-      *images.to_uint8(draw_all(self._model, params, key, batch, 2)),
+      blanked(batch.target.frames, batch.target_mask),
+      blanked(drawn, few.target_mask),
+      *blanked(samples, batch.target_mask),
     ]
-    rows = [blanked(row, batch.target_mask) for row in rows]
     shown = np.arange(hidden)[:: max(1, hidden // 8)]
     frames = np.stack(rows, axis=1)[:, :, shown]
     # Beside the truth what was context, blank where a scene has less of it.

@@ -137,7 +137,7 @@ def _score_samples(
       if futures is not None:
         own, distances = futures[b, : counts[b]], drawn.distances[:, b]
         row |= narrative_judge.judge(distances[:, : counts[b]], own)
-        row |= narrative_judge.anchors(own, metrics_lib.best_of(num_samples))
+        row |= narrative_judge.anchors(own, num_samples)
       rows.append(row)
   return rows, errors, ids
 
@@ -215,7 +215,7 @@ def _sheet(subject: Subject, key: Array) -> np.ndarray:
   batch = batches.make_batch(source, examples, views)
   samples = sampling.draw_all(model, params, key, batch, 3)
   longest = batch.target_mask.shape[1]
-  shown = np.linspace(0, longest - 1, 11).round().astype(int)
+  shown = np.unique(np.linspace(0, longest - 1, 11).round().astype(int))
   rows, labels = [], []
   for b in range(count):
     for frames in (batch.target.frames[b], *samples[:, b]):
@@ -300,6 +300,7 @@ def report(metrics: dict[str, Any], protocol: dict[str, Any]) -> str:
   ]
   errors.append(('copy nearest frame seen', 'copy_nearest_frame'))
   errors.append(('copy last frame seen', 'copy_last_frame'))
+  draws = min(metrics_lib.COVERAGE_DRAWS, p['num_samples'])
   verdict = [f'no pixel-mean, valid, covered: {p["unjudged"]}']
   if not p['unjudged']:
     errors.append(('pixel-mean of possible futures', 'pixel_mean'))
@@ -309,7 +310,7 @@ def report(metrics: dict[str, Any], protocol: dict[str, Any]) -> str:
       heads,
       [
         ('valid samples, share', 'validity', 'all'),
-        ('futures covered in 30 samples', 'valid_modes', 'oracle_modes'),
+        (f'futures covered in {draws} samples', 'valid_modes', 'oracle_modes'),
         ('  invalid samples counted too', 'modes'),
         (
           'total variation to uniform',

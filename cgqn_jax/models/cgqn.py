@@ -31,8 +31,8 @@ class Latent(NamedTuple):
 
   z: [S, B, K, h, w, Z]; of residual networks
     `LatentParts` or `Choices`, each part [S, B, K, ...].
-  r: [B, H/4, W/4, R] the context's representation, of which the paper's
-    renderer makes use only with `renderer_sees_context`.
+  r: [B, H/4, W/4, R] the context's representation, as `encode` returns it; the
+    paper's renderer makes use of it only with `renderer_sees_context`.
   """
 
   z: Any
@@ -58,7 +58,7 @@ class LatentModel(Model):
     self.num_rendered = num_rendered
 
   def encode(self, params: Params, scene: Scene, mask: Array) -> Array:
-    """Sum of the representations of the frames that `mask` marks.
+    """The representation r of the frames that `mask` marks, from their sum.
 
     Args:
       params: of this model.
@@ -67,7 +67,7 @@ class LatentModel(Model):
       mask: [B, N] bool; a scene without any frame is legal.
 
     Returns:
-      [B, H/4, W/4, R].
+      [B, H/4, W/4, R]; residual networks add channels to the R.
     """
     sizes = self.networks.frame_size, self.networks.view_size
     check_scene('scene', scene, mask, *sizes)
@@ -81,7 +81,8 @@ class LatentModel(Model):
     The negative ELBO at the schedule's variance, less the KL that is not
     charged (yet). Where only `num_rendered` of the targets are rendered, their
     likelihood stands for all: the mean over the choice is the bound. The
-    metrics, `loss` among them, are the bound's, with all of the KL.
+    metrics, `loss` among them, have all of the KL. Where choices are relaxed
+    (the weight of the KL is below 1), they are of such a draw, and no bound.
     """
     batch = checked(batch)
     variance = self.pixel_variance(step)
@@ -114,7 +115,7 @@ class LatentModel(Model):
   def _rendered(self, key: Array, batch: Batch) -> tuple[Batch, Array]:
     """The batch with `num_rendered` of its targets, and its `scale` [B].
 
-    The choice in a scene follows from its example alone.
+    The choice in a scene follows from the key and its example alone.
     """
     count = self.num_rendered
     if not 0 < count < batch.target_mask.shape[1]:

@@ -37,7 +37,7 @@ class Model:
   All are pure functions of the parameters, a typed key and arrays. Noise is
   keyed by example: a scene gets the same noise in any batch and on any number
   of devices. The networks have a method, `bound_name`, that returns the
-  targets' mean frames, a latent z, and the normals q and p of its steps.
+  targets' mean frames, a latent z, and the densities q and p of its steps.
   """
 
   bound_name = 'bound'

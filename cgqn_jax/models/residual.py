@@ -11,7 +11,7 @@ query. What differs from appendix B is how each of them is computed:
   own frame, and a query turns it into one of relative angles or times.
 * z has a local and a global part in each step, for what concerns a whole scene
   cells that do not know of each other cannot say together. Either they are
-  numbers, a map and a vector (`Latent`), or choices (`Chosen`): one of the
+  numbers, a map and a vector (`Numbers`), or choices (`Chosen`): one of the
   state's cells and one of some codes, each drawn from a categorical. What there
   is to know of these scenes (a new color, which shape comes next, a digit) is
   one of several things. Many numbers tell it by many small hints, which can be
@@ -20,15 +20,15 @@ query. What differs from appendix B is how each of them is computed:
   noise find what to mean, where choices would end as one that is always made.
 * z of a room is of choices, about one frame more, seen from where nobody has
   looked (`Imagined`).
-* The posterior is told relative to the prior and within bounds, so no KL can
-  explode.
+* The posterior is told relative to the prior: a mean at most 4 deviations away,
+  scores changed within bounds. Without, the KL explodes.
 * r is divided by the root of the number of frames, and the renderer sees it.
 """
 
 from collections.abc import Callable
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -77,8 +77,11 @@ class ResidualNetworks(LatentNetworks):
   rotated: whether views rotate r; bfloat16: of the blocks' convolutions, for
   accelerators.
 
-  Rooms whose cameras rotate r have an `Imagined` latent; of no steps, a
-  `Certain` one.
+  Which latent it is follows from the views and the sizes:
+    `Certain`: rooms whose cameras rotate r, without latent_steps.
+    `Imagined`: such rooms with steps.
+    `Numbers`: all else with a vector_latent.
+    `Chosen`: all else without.
   """
 
   frame_size: int
@@ -140,7 +143,7 @@ class ResidualNetworks(LatentNetworks):
         self.cpu,
       )
     elif self.vector_latent:
-      self.latent = Latent(
+      self.latent = Numbers(
         self.width,
         self.latent_steps,
         self.map_latent,
@@ -168,7 +171,10 @@ class ResidualNetworks(LatentNetworks):
     )
 
   def encode(self, scene: Scene, mask: Array) -> Array:
-    """Scene [B, N, ...], mask [B, N] -> r [B, h, w, R]."""
+    """Scene [B, N, ...], mask [B, N] -> r [B, h, w, C], as `encode_each`'s.
+
+    The sum over frames, divided by the root of their number.
+    """
     mask = mask.astype(jnp.float32)
     each = self.encode_each(scene)
     total = jnp.einsum('bnhwr,bn->bhwr', each, mask)
@@ -176,7 +182,11 @@ class ResidualNetworks(LatentNetworks):
     return total * jax.lax.rsqrt(count)[:, None, None, None]
 
   def encode_each(self, scene: Scene) -> Array:
-    """Scene [B, N, ...] -> r of each frame alone, [B, N, h, w, R]."""
+    """Scene [B, N, ...] -> r of each frame alone, [B, N, h, w, C].
+
+    C is R channels that views rotate, then glance ones, the same in all cells;
+    of rooms also the sine and cosine of the camera's yaw.
+    """
     each = self.encoder(to_unit(scene.frames), scene.views)
     return with_looks(each, scene.views) if self.of_rooms else each
 
@@ -196,7 +206,7 @@ class ResidualNetworks(LatentNetworks):
   ) -> tuple[Any, Any, Any]:
     """Latents of the posterior and both densities, step by step.
 
-    r and r_target [..., h, w, R] broadcast against the noise, standard normals
+    r and r_target [..., h, w, C] broadcast against the noise, standard normals
     of the form of `latent_shape`, and so do the queries [..., V], which only a
     GQN's latent sees. Choices are relaxed by a share of 0 to 1, see
     `densities.sample`.
@@ -205,7 +215,7 @@ class ResidualNetworks(LatentNetworks):
     return self.latent.infer(r, r_target, noise, seen, relaxed)
 
   def render(self, z: Any, r: Array, views: Array) -> Array:
-    """Latents of B scenes, r [B, h, w, R], views [B, T, V] -> frames."""
+    """Latents of B scenes, r [B, h, w, C], views [B, T, V] -> frames."""
     return self._render(z, r, views, None)
 
   def render_one(self, z: Any, r: Array, views: Array) -> Array:
@@ -219,6 +229,20 @@ class ResidualNetworks(LatentNetworks):
 
   def _seen(self, views: Array | None) -> Array | None:
     return views if self.latent_sees_query else None
+
+
+class Told(NamedTuple):
+  """What the renderer is told of a scene before a view is asked for.
+
+  r: [..., h, w, R + glance], with what is imagined, but without yaws.
+  state: [..., h, w, W], what r and the latent make of the scene.
+  said: [..., C] what the latent's global part means, or None: of rooms, whose
+    state and r have it.
+  """
+
+  r: Array
+  state: Array
+  said: Array | None
 
 
 def normalize(x: Array) -> Array:
@@ -385,7 +409,7 @@ def _multiples(angle: Array, orders: np.ndarray) -> Array:
   return angle[..., None] * jnp.expand_dims(orders, range(angle.ndim))
 
 
-class Latent(nn.Module):
+class Numbers(nn.Module):
   """P_phi(z | r) and Q_psi(z | r, r') of a video: z is of numbers.
 
   The state starts from r. In each step a block moves it on, the prior of z_k is
@@ -437,10 +461,8 @@ class Latent(nn.Module):
       h = self._add(h, z, k)
     return _stack(drawn)
 
-  def state(
-    self, r: Array, z: LatentParts, views: Array | None
-  ) -> tuple[Array, Array, Array]:
-    """r, the last state [..., h, w, W] given all of z, its codes [..., C]."""
+  def state(self, r: Array, z: LatentParts, views: Array | None) -> Told:
+    """The last state given all of z, and its codes or its numbers."""
     c = None if views is None else self.features(views)
     h = self._start(r)
     for k in range(self.steps):
@@ -450,7 +472,7 @@ class Latent(nn.Module):
     said = jnp.concatenate(said, axis=-1)
     if self.codes:
       c = _with(said, c)
-    return r, self.last(h, c), said
+    return Told(r, self.last(h, c), said)
 
   def infer(
     self,
@@ -548,14 +570,12 @@ class Chosen(_OfChoices):
     self.evidence_block = Block(self.bfloat16, self.cpu)
     self.last = Block(self.bfloat16, self.cpu)
 
-  def state(
-    self, r: Array, z: Choices, views: Array | None
-  ) -> tuple[Array, Array, Array]:
-    """r, the last state [..., h, w, W] given all of z, its codes [..., K C]."""
+  def state(self, r: Array, z: Choices, views: Array | None) -> Told:
+    """The last state given all of z, and its codes."""
     h, c = self._start(r, views)
     h = self.choices.told(h, c, z)
     said = self.choices.said(z)
-    return r, self.last(h, _with(said, c)), said
+    return Told(r, self.last(h, _with(said, c)), said)
 
   def _start(self, r: Array, views: Array | None) -> tuple[Array, Array | None]:
     h = self.start(r)
@@ -600,10 +620,8 @@ class Imagined(_OfChoices):
     self.evidence_blocks = [Block(self.bfloat16, self.cpu) for _ in range(2)]
     self.room = Room(self.width, self.bfloat16, self.cpu)
 
-  def state(
-    self, r: Array, z: Choices, views: Array | None
-  ) -> tuple[Array, Array, None]:
-    """r and what is imagined, [..., h, w, R + glance], and the room's state."""
+  def state(self, r: Array, z: Choices, views: Array | None) -> Told:
+    """r with what is imagined, and the room's state."""
     h, c, angle = self._start(r, views)
     h = self.choices.told(h, c, z)
     c = _with(self.choices.said(z), c)
@@ -615,7 +633,7 @@ class Imagined(_OfChoices):
       glance = self.glances(jnp.mean(h, axis=(-3, -2)))
       imagined = with_everywhere(imagined, glance)
     plain = without_looks(r) + imagined
-    return plain, self.room(plain), None
+    return Told(plain, self.room(plain), None)
 
   def _start(
     self, r: Array, views: Array | None
@@ -827,13 +845,11 @@ class Certain(nn.Module):
     nothing = _of_parts(Categorical, noise)
     return noise, nothing, nothing
 
-  def state(
-    self, r: Array, z: Choices, views: Array | None
-  ) -> tuple[Array, Array, None]:
-    """r, [..., h, w, R + glance], and the room's state."""
+  def state(self, r: Array, z: Choices, views: Array | None) -> Told:
+    """r, and the room's state."""
     del z, views
     plain = without_looks(r)
-    return plain, self.room(plain), None
+    return Told(plain, self.room(plain), None)
 
 
 class Room(nn.Module):
@@ -963,7 +979,7 @@ def _categorical(scores: Array) -> Categorical:
 
 
 def _rescored(prior: Categorical, scores: Array) -> Categorical:
-  """The posterior: the prior's logits changed by at most 8 nats.
+  """The posterior: the prior's logits, each changed by at most 8.
 
   The likelihood does not teach the prior by way of the posterior: its gradients
   would drown those of the KL.
@@ -1004,9 +1020,7 @@ class Renderer(nn.Module):
     """Renders every query of every scene.
 
     Args:
-      r: [B, h, w, R].
-      state: [B, h, w, W], what r and the latent make of it.
-      said: [B, C] the codes of the latent's global part, if it has one.
+      r, state, said: as in `Told`, of B scenes.
       views: [B, T, V].
 
     Returns:

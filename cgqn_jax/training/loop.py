@@ -1,7 +1,8 @@
 """The trainer: data, update, report, save, validate; and again.
 
-A run that is stopped, by a signal or an error too, leaves a checkpoint, and
-the same call goes on from it bit for bit. What was due after the checkpoint
+A run that is stopped, by a signal or an error too, leaves a checkpoint (but
+where updates are no longer finite: then the last one that was saved), and the
+same call goes on from it bit for bit. What was due after the checkpoint
 and is not there, as the run was killed in between, is then made first.
 """
 
@@ -330,7 +331,8 @@ def _look(
     with progress.timed('validation'), progress.compiling('validation'):
       row = validation.loss(params, seed) | validation.best_of(params, seed)
     if run.watch.wants_samples(step, kl := float(row['kl'])):
-      spread = validation.spread(params, seed)
+      with progress.timed('validation'):
+        spread = validation.spread(params, seed)
       if text := run.watch.collapse(step, kl, spread):
         progress.say(f'{run.folder}: {text}')
     run.log.scalars(step, row, split='validation')

@@ -28,7 +28,8 @@ _MUON_SIZE = 100_000  # numbers of the largest matrix that Muon takes
 class TrainState(NamedTuple):
   """All that training remembers: no random key, no iterator position.
 
-  step: int32 [], updates applied.  ema_params: None when averaging is off.
+  step: int32 [], updates made, skipped ones too.
+  ema_params: None when averaging is off.
   """
 
   step: Array
@@ -80,6 +81,7 @@ def _muon(
     ),
     adam_b1=options.b1,
     adam_b2=options.b2,
+    eps=options.eps,
     adam_learning_rate=lambda step: 0.2 * learning_rate(step),
   )
 

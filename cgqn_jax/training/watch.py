@@ -23,7 +23,11 @@ class Watch:
   def __init__(self, config: ConfigDict) -> None:
     self._config = config
     self._recent: deque[float] = deque(maxlen=_UPDATES)
-    self._exploded = self._collapsed = config.model.name in DETERMINISTIC
+    no_latent = (
+      config.model.name in DETERMINISTIC
+      or config.model.get('latent_steps') == 0
+    )
+    self._exploded = self._collapsed = no_latent
     schedule = config.get('kl_weight')
     share = schedule.boundaries[-1] if schedule else _WARM_UP
     self._warm = share * config.num_steps

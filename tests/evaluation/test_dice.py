@@ -161,6 +161,24 @@ def test_nats_are_means_over_the_scenes(metrics):
   assert metrics['bits_per_dimension'] == pytest.approx(bits)
 
 
+def test_a_model_without_a_latent_has_no_ratio(config, renders):
+  """latent=off, the first of the preset's two runs: nothing is told."""
+
+  class Mute(Painter):
+    def elbo(self, params, key, batch, pixel_variance):
+      nothing = jnp.zeros(len(batch.weight))
+      return Elbo(nothing - 100, nothing, nothing)
+
+  scores, *_ = evaluate(config, Mute(renders, 7))
+  assert scores['kl_1'] == scores['kl_3'] == 0
+  assert scores['kl_ratio'] is scores['untrained_kl_ratio'] is None
+  shown = protocol(
+    model='cgqn', dataset='dice/default', step=1234, frame_size=16,
+    context='5 views of three sides', hidden_frames=3,
+  )  # fmt: skip
+  assert 'KL_3, of 3 views' in dice_lib.report(scores, shown)
+
+
 def test_the_oracle_s_share(metrics, batch, renders):
   oracles = [
     dice_judge.oracle(renders[b], np.asarray(batch.target.frames[b]), VARIANCE)

@@ -191,6 +191,9 @@ def test_ssim_is_an_independent_one_s():
   np.testing.assert_allclose(
     metrics.ssim(eight_bit, to_unit(eight_bit)), 1, atol=1e-5
   )
+  small = jnp.float32(one[:, :8, :8])  # smaller than the window
+  np.testing.assert_allclose(metrics.ssim(small, small), 1, atol=1e-5)
+  assert np.all(metrics.ssim(small, jnp.float32(other[:, :8, :8])) < 0.95)
 
 
 def test_bits_per_dimension():

@@ -160,7 +160,7 @@ def test_futures_that_look_the_same_are_one(scenes):
   for share, valid in ((0.99, 1), (1.01, 0)):
     scores = narrative_judge.judge(np.full((1, 6, 4), share * limit), futures)
     assert scores['validity'] == scores['validity_half'] - (1 - valid) == valid
-  assert narrative_judge.anchors(futures, [])['oracle_kl'] == pytest.approx(
+  assert narrative_judge.anchors(futures, 1)['oracle_kl'] == pytest.approx(
     np.log(4)
   )
   same = np.concatenate([toy(4)[:1]] * 3)
@@ -201,17 +201,28 @@ def test_one_future_has_no_validity():
   for name in 'validity', 'valid_modes', 'validity_half', 'valid_modes_half':
     assert scores[name] is None
   assert (scores['agreement'], scores['modes']) == (1, 1)
-  anchors = narrative_judge.anchors(futures, [3])
+  anchors = narrative_judge.anchors(futures, 3)
   assert anchors['oracle_modes'] == 1 and anchors['oracle_kl'] == 0
   assert anchors['oracle_total_variation'] == pytest.approx(0)
   assert anchors['oracle_best_of_3'] == anchors['pixel_mean'] == 0
+
+
+def test_the_oracle_draws_as_often_as_the_model(scenes):
+  """Of 6 futures a perfect sampler shows all in 30 draws, not in 3."""
+  futures = scenes[0][0]
+  few, many, more = (
+    narrative_judge.anchors(futures, count)['oracle_modes']
+    for count in (3, 30, 300)
+  )
+  assert few == pytest.approx(6 * (1 - (5 / 6) ** 3))
+  assert many == more == pytest.approx(6 * (1 - (5 / 6) ** 30))
 
 
 def test_the_oracle_s_best_of_n_is_that_of_draws(scenes):
   futures = scenes[0][0]
   unit = futures / 255
   errors = np.mean((unit - unit[0]) ** 2, (1, 2, 3, 4))
-  anchors = narrative_judge.anchors(futures, [1, 3, 10])
+  anchors = narrative_judge.anchors(futures, 10)
   rng = np.random.default_rng(0)
   for n in (1, 3, 10):
     least = errors[rng.integers(0, 6, (20_000, n))].min(1)

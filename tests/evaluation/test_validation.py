@@ -5,7 +5,7 @@ import numpy as np
 
 from cgqn_jax.data import batches
 from cgqn_jax.data.sources import open_source
-from cgqn_jax.evaluation import sampling
+from cgqn_jax.evaluation import sampling, validation
 from cgqn_jax.evaluation.validation import Validation
 from cgqn_jax.models.build import build
 
@@ -29,6 +29,26 @@ def test_best_of_is_that_of_the_tables(make_config, make_params):
   assert notes['best_of_3'] < 0.999 * notes['mean_of_samples']
   config.validation_best_of = 0
   assert Validation(model, config).best_of(params, seed=5) == {}
+
+
+def test_the_posterior_s_row_is_of_what_it_sees(
+  make_config, make_params, monkeypatch
+):
+  """Blank elsewhere: the model was asked for nothing there."""
+  config = make_config()
+  model = build(config)
+  drawn = {}
+
+  def sheet(frames, *_, context, **__):
+    drawn.update(frames=frames, seen=context)
+    return np.zeros((1, 1, 3), np.uint8)
+
+  monkeypatch.setattr(validation.images, 'sheet', sheet)
+  Validation(model, config).picture(make_params(model), seed=5)
+  blank = np.isnan(drawn['frames']).all((2, 3, 4))
+  truth, posterior, prior = blank[0::4], blank[1::4], blank[2::4]
+  np.testing.assert_array_equal(posterior, ~drawn['seen'][1::4])
+  assert posterior.sum() > truth.sum() and not prior.all(1).any()
 
 
 def test_strips_show_what_was_context(make_config, make_params):

@@ -43,5 +43,7 @@ def test_collapse(make_config):
 
 
 def test_a_model_without_a_latent_cannot_collapse(make_config):
-  watch = Watch(make_config('model=cdna'))
-  assert not watch.wants_samples(20, 0.0)
+  rooms = make_config('networks=residual')
+  rooms.model.latent_steps = 0  # dice, latent=off
+  for config in make_config('model=cdna'), rooms:
+    assert not Watch(config).wants_samples(config.num_steps, 0.0)
