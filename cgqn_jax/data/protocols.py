@@ -285,8 +285,24 @@ def _hidden(rng: np.random.Generator, possible: np.ndarray) -> int:
 
 PROTOCOLS = {
   'frames': Protocol(
-    'videos', _check_frames, _enough, _some_frames, _all_others
+    task='videos',
+    check=_check_frames,
+    fewest=_enough,
+    for_training=_some_frames,
+    for_tables=_all_others,
   ),
-  'sequence': Protocol('videos', _check_sequence, _all, _in_order, _all_others),
-  'hidden_side': Protocol('dice', _check_sides, _all, _a_side, _the_side),
+  'sequence': Protocol(
+    task='videos',
+    check=_check_sequence,
+    fewest=_all,
+    for_training=_in_order,
+    for_tables=_all_others,
+  ),
+  'hidden_side': Protocol(
+    task='dice',
+    check=_check_sides,
+    fewest=_all,
+    for_training=_a_side,
+    for_tables=_the_side,
+  ),
 }
