@@ -74,7 +74,7 @@ def test_the_perfect_predictor(metrics, futures):
   assert metrics['modes'] == metrics['valid_modes'] == 6
   assert metrics['validity_half'] == 1 and metrics['valid_modes_half'] == 6
   assert metrics['total_variation'] == pytest.approx(0)
-  assert metrics['oracle_modes'] == pytest.approx(5.975, abs=1e-3)
+  assert metrics['oracle_modes'] == pytest.approx(6 * (1 - (5 / 6) ** 6))
   one, three, six = (metrics[f'best_of_{n}'] for n in (1, 3, 6))
   assert one == pytest.approx(metrics['oracle_best_of_1'], rel=1e-5)
   # Three of the six are different, three draws need not be.
