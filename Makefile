@@ -74,12 +74,13 @@ test-wheel: $(VENV)/installed
 	$(BIN)/python -m pytest -q -m wheel tests/test_wheel.py
 
 sample: $(VENV)/installed
-	@for name in color_reaction traveling_salesman dice; do \
-	  for suffix in png gif; do \
-	    $(BIN)/python experiments/sample.py --workdir=$$name --source=simulator \
-	      --scenes=0:3 --out=runs/samples/$$name.$$suffix || exit 1; \
-	  done; \
-	done
+	@draw() { for suffix in png gif; do \
+	    $(BIN)/python experiments/sample.py --workdir=$$1 --source=simulator \
+	      --scenes=0:3 --out=runs/samples/$$1.$$suffix || return 1; \
+	  done; }; \
+	draw color_reaction & first=$$!; \
+	draw traveling_salesman & second=$$!; \
+	draw dice && wait $$first && wait $$second
 
 explore: $(VENV)/installed
 	@for name in color_reaction traveling_salesman dice; do \
