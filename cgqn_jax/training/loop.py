@@ -330,11 +330,12 @@ def _look(
   if validate:
     with progress.timed('validation'), progress.compiling('validation'):
       row = validation.loss(params, seed) | validation.best_of(params, seed)
-    if run.watch.wants_samples(step, kl := float(row['kl'])):
-      with progress.timed('validation'):
+      kl, text = float(row['kl']), None
+      if run.watch.wants_samples(step, kl):
         spread = validation.spread(params, seed)
-      if text := run.watch.collapse(step, kl, spread):
-        progress.say(f'{run.folder}: {text}')
+        text = run.watch.collapse(step, kl, spread)
+    if text:
+      progress.say(f'{run.folder}: {text}')
     run.log.scalars(step, row, split='validation')
   if row:
     loss = math.nan if row['loss'] is None else row['loss']
