@@ -353,7 +353,7 @@ def report(metrics: dict[str, Any], protocol: dict[str, Any]) -> str:
     others = ''.join(cell(f'{which}_{metric}') for which in ('truth', 'blur'))
     chance = cell(f'chance_{metric}', form='9.4f')
     lines.append(f'  {label:34}{cell(metric)}{others}{chance}')
-  draws = min(metrics_lib.COVERAGE_DRAWS, p['num_samples'])
+  draws = metrics_lib.coverage_draws(p['num_samples'])
   title = f'coverage of {draws} samples, in a view'
   lines.append(f'{title:36}{"model":>9}{"ideal":>9}')
   for label, metric, ideal in (

@@ -16,6 +16,7 @@ from scipy.spatial import distance
 
 from cgqn_jax.evaluation.metrics import (
   COVERAGE_DRAWS,
+  coverage_draws,
   total_variation,
   uniform_coverage,
   uniform_total_variation,
@@ -219,7 +220,7 @@ def anchors(
   for which, frames in shown.items():
     read = judge(name(frames, renders), classes)
     scores |= {f'{which}_{metric}': read[metric] for metric in ANCHORED}
-  draws = min(COVERAGE_DRAWS, num_samples)
+  draws = coverage_draws(num_samples)
   return scores | {
     'oracle_digits': uniform_coverage(draws, len(renders)),
     'oracle_classes': uniform_coverage(draws, CLASSES),

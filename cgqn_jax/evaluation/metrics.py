@@ -51,6 +51,11 @@ def best_of(num_samples: int) -> list[int]:
   return [n for n in BEST_OF if n <= num_samples]
 
 
+def coverage_draws(num_samples: int) -> int:
+  """Of how many samples the variety counts."""
+  return min(COVERAGE_DRAWS, num_samples)
+
+
 def best_of_scores(errors: np.ndarray) -> dict[str, float]:
   """best_of_<n> of a scene's samples, from their joint errors [S]."""
   return {

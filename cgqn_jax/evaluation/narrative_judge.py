@@ -12,6 +12,7 @@ import numpy as np
 from cgqn_jax.evaluation.metrics import (
   COVERAGE_DRAWS,
   best_of,
+  coverage_draws,
   total_variation,
   uniform_coverage,
   uniform_total_variation,
@@ -142,7 +143,7 @@ def anchors(futures: np.ndarray, num_samples: int) -> dict[str, float]:
     no_better = ((count - rank) / count) ** n
     worse = ((count - rank - 1) / count) ** n
     scores[f'oracle_best_of_{n}'] = float(errors @ (no_better - worse))
-  draws = min(COVERAGE_DRAWS, num_samples)
+  draws = coverage_draws(num_samples)
   return scores | {
     'oracle_total_variation': uniform_total_variation(draws, count),
     'oracle_modes': uniform_coverage(draws, count),

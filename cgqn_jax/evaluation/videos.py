@@ -300,7 +300,7 @@ def report(metrics: dict[str, Any], protocol: dict[str, Any]) -> str:
   ]
   errors.append(('copy nearest frame seen', 'copy_nearest_frame'))
   errors.append(('copy last frame seen', 'copy_last_frame'))
-  draws = min(metrics_lib.COVERAGE_DRAWS, p['num_samples'])
+  draws = metrics_lib.coverage_draws(p['num_samples'])
   verdict = [f'no pixel-mean, valid, covered: {p["unjudged"]}']
   if not p['unjudged']:
     errors.append(('pixel-mean of possible futures', 'pixel_mean'))
