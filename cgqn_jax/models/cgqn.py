@@ -89,7 +89,9 @@ class LatentModel(Model):
     key = jax.random.fold_in(key, step)
     shown, scale = self._rendered(key, batch)
     weight = self.kl_weight(step)
-    mean, z, q, p = self._bound(params, key, batch, shown, 1 - weight)
+    mean, z, q, p = self._bound(
+      params, key, batch, shown=shown, relaxed=1 - weight
+    )
     options = {'per_target': self.per_target, 'scale': scale}
     bound = objective.elbo(mean, shown, z, q, p, variance, **options)
     uncharged = (1 - weight) * bound.kl

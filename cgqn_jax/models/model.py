@@ -140,9 +140,9 @@ class Model:
     """Targets rendered from one posterior draw, [B, T, H, W, 3]."""
     return self._bound(params, key, checked(batch))[0]
 
-  def _bound(self, params: Params, key: Array, batch: Batch, *how: Any):
+  def _bound(self, params: Params, key: Array, batch: Batch, **how: Any):
     """Mean frames, z, q, p; `how` as `_inputs` takes it."""
-    inputs = self._inputs(key, batch, *how)
+    inputs = self._inputs(key, batch, **how)
     return self._apply(self.bound_name, params, *inputs)
 
   def _sample(
@@ -151,7 +151,7 @@ class Model:
     """As `sample`, from a key for each sample of each scene, [S, B]."""
     raise NotImplementedError
 
-  def _inputs(self, key: Array, batch: Batch, *how: Any) -> tuple[Any, ...]:
+  def _inputs(self, key: Array, batch: Batch, **how: Any) -> tuple[Any, ...]:
     """What the networks' bound takes; by default as in evaluation."""
     raise NotImplementedError
 

@@ -92,7 +92,7 @@ class Sequential(Model):
     variance = self.pixel_variance(step)
     key = jax.random.fold_in(key, step)
     stage = Stage(self.truth(step), self.informed(step) > 0.5)
-    mean, z, q, p = self._bound(params, key, batch, stage)
+    mean, z, q, p = self._bound(params, key, batch, stage=stage)
     bound = objective.elbo(mean, batch, z, q, p, variance)
     each = jnp.sum(densities.kl(q, p), axis=densities.EVENT_AXES)
     charged = jnp.sum(jnp.maximum(each - self.free_nats, 0), axis=1)

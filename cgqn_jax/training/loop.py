@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import math
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,13 @@ from cgqn_jax.types import Batch
 
 _PICTURE = 'targets'
 _MEASURED = 10.0  # seconds of updates from which the time of a run follows
+
+
+class Due(NamedTuple):
+  """What is to be made at a step, beside the checkpoint."""
+
+  validation: bool
+  picture: bool
 
 
 class Run(contextlib.ExitStack):
@@ -75,20 +82,23 @@ class Run(contextlib.ExitStack):
     logged = (self.folder / 'metrics.jsonl').exists()
     return not (logged and any(self.lacks(self.config.num_steps)))
 
-  def due(self, step: int) -> tuple[bool, bool]:
-    """Tells whether validation and a picture are due at a step."""
+  def due(self, step: int) -> Due:
+    """What is due at a step."""
     config, last = self.config, step == self.config.num_steps
-    return (
-      last or _is_due(step, config.validate_every),
-      last or _is_due(step, config.picture_every),
+    return Due(
+      validation=last or _is_due(step, config.validate_every),
+      picture=last or _is_due(step, config.picture_every),
     )
 
-  def lacks(self, step: int) -> tuple[bool, bool]:
-    """Which of the two are due, and not there: a kill came in between."""
-    validate, draw = self.due(step)
+  def lacks(self, step: int) -> Due:
+    """What is due, and not there: a kill came in between."""
+    due = self.due(step)
     row = row_at(self.folder, step, 'validation')
     picture = picture_path(self.folder, step, _PICTURE)
-    return validate and not row, draw and not picture.exists()
+    return Due(
+      validation=due.validation and not row,
+      picture=due.picture and not picture.exists(),
+    )
 
   def state(self, model: Model, step: int) -> TrainState:
     """The state after `step` updates: a new one, or as it was saved."""
@@ -219,9 +229,10 @@ def _train(
   try:
     if start:
       found = [
-        _look(run, validation, progress, start, _state(states, i), lacking)
+        _look(
+          run, validation, progress, start, _state(states, i), run.lacks(start)
+        )
         for i, run in enumerate(runs)
-        for lacking in [run.lacks(start)]
       ]
       _show(progress, found)
     for step in range(start + 1, config.num_steps + 1):
@@ -318,16 +329,15 @@ def _look(
   progress: Progress,
   step: int,
   state: TrainState,
-  wanted: tuple[bool, bool],
+  due: Due,
 ) -> Mapping[str, Any] | None:
-  """Validates and draws, each if it is wanted; the row of validation.
+  """Validates and draws, each if it is due; the row of validation.
 
   The loss of validation goes to the checkpoint of that step, if it is saved.
   """
-  validate, draw = wanted
   params, seed = update_lib.evaluation_params(state), run.config.seed
   row = row_at(run.folder, step, 'validation')
-  if validate:
+  if due.validation:
     with progress.timed('validation'), progress.compiling('validation'):
       row = validation.loss(params, seed) | validation.best_of(params, seed)
       kl, text = float(row['kl']), None
@@ -340,7 +350,7 @@ def _look(
   if row:
     loss = math.nan if row['loss'] is None else row['loss']
     run.checkpoints.note_loss(step, loss)
-  if draw:
+  if due.picture:
     with progress.timed('picture'), progress.compiling('picture'):
       picture = validation.picture(params, seed)
     run.log.image(step, _PICTURE, picture)

@@ -184,7 +184,7 @@ class Progress:
     else:
       self._note_rate(before)
     rate, left = self._rate, self.left()
-    waited = self._rates().get('data_share', 0.0)
+    waited = self._since_lap().get('data_share', 0.0)
     line = (
       f'{step:,}/{self._bar.total:,}, '
       f'{"?" if left is None else duration(left)} left, '
@@ -240,11 +240,11 @@ class Progress:
     Without pauses and without the first update, which compiles; {} where
     nothing else was.
     """
-    rates, self._lap = self._rates(), self._last
+    rates, self._lap = self._since_lap(), self._last
     return rates
 
-  def _rates(self) -> dict[str, float]:
-    """Since the last lap; {} where no update was."""
+  def _since_lap(self) -> dict[str, float]:
+    """What `lap` returns."""
     updates, seconds, waited = self._last - self._lap
     if not updates:
       return {}

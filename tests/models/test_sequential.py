@@ -168,7 +168,7 @@ def test_truth_is_fed_as_the_stage_says(model, params, batch):
   @jax.jit
   def roll(batch, truth):
     stage = sequential.Stage(truth, False)
-    return model._bound(params, KEY, batch, stage)[0]
+    return model._bound(params, KEY, batch, stage=stage)[0]
 
   frames = batch.target.frames.copy()
   frames[:, 0] = 255 - frames[:, 0]
